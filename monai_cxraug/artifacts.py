@@ -1,0 +1,115 @@
+"""Files between stages: written under a temporary name and renamed, carrying a schema, the version and input hashes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from monai_cxraug import __version__
+from monai_cxraug.errors import InputError, StateError
+
+Json = Any
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the target's folder; rename it to the target on success, remove it on failure.
+
+    Args:
+        path: the final file. Its folder is made when missing.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only the owner reads
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text atomically, UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], schema: str, content: Mapping[str, Json]) -> None:
+    """Write a JSON artifact atomically, with ``schema`` and ``version`` first.
+
+    Args:
+        path: file to write.
+        schema: name and version of the layout, for example ``"cxraug.manifest/1"``.
+        content: JSON-serialisable mapping; NaN is refused, write None.
+    """
+    document = {"schema": schema, "version": __version__, **content}
+    write_text(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Json]:
+    """Read a JSON artifact and check its schema.
+
+    Args:
+        path: file to read.
+        schema: the schema it must carry.
+
+    Returns:
+        The document, ``schema`` and ``version`` included.
+
+    Raises:
+        InputError: the file is missing or not JSON.
+        StateError: the file carries another schema.
+    """
+    document = load_json(path)
+    if not isinstance(document, dict) or document.get("schema") != schema:
+        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        raise StateError(path, f"must carry schema {schema!r}", repr(found), "was it made by this tool and version?")
+    return document
+
+
+def load_json(path: str | os.PathLike[str]) -> Json:
+    """Read any JSON file.
+
+    Raises:
+        InputError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "file must exist", "nothing there", "check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(path, "must be a readable JSON file", str(error), "mend or remake the file") from None
+
+
+def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV atomically: UTF-8, ``\\n`` line ends, a header row."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_hash(content: Json) -> str:
+    """SHA-256 of a JSON value in canonical form (sorted keys, no spaces): equal content, equal hash."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
