@@ -1,0 +1,1 @@
+"""From a folder of radiographs to training tensors: manifest, pack, splits, mixing."""

@@ -1,0 +1,135 @@
+"""Data sets over packs: rows of one manifest as sample dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import Dataset
+from monai.transforms import Randomizable
+from numpy.typing import NDArray
+
+from monai_cxraug.data.manifest import Manifest, read_manifest, refuse_unreal_evaluation
+from monai_cxraug.data.pack import Pack
+from monai_cxraug.data.samplers import Draw
+from monai_cxraug.errors import InputError
+from monai_cxraug.keys import IMAGE, LABEL, PATIENT, SOURCE
+
+Sample = dict[str, Any]
+
+
+class PackRows:
+    """Rows of a manifest with their images: what every data set here is made of.
+
+    Args:
+        manifest: path of ``manifest.csv``, the pack beside it.
+        split: keep this split; None keeps every row.
+        where: keep rows whose columns have these values.
+        findings: order of the label vector; default the manifest's.
+        size: side of the images in pixels; default the pack's.
+        having: keep only images positive for this finding.
+    """
+
+    def __init__(
+        self,
+        manifest: str | Path,
+        split: str | None = None,
+        where: Mapping[str, str] | None = None,
+        findings: Sequence[str] | None = None,
+        size: int | None = None,
+        having: str | None = None,
+    ) -> None:
+        self.manifest: Manifest = read_manifest(manifest)
+        self.pack = Pack(self.manifest.path.parent, self.manifest)
+        self.findings = tuple(findings) if findings else self.manifest.findings
+        self.size = size or self.pack.size
+        self.pack.require_size(self.size)
+        self.labels = torch.from_numpy(np.ascontiguousarray(self.manifest.label_matrix(self.findings)))
+        self.rows = self.manifest.rows(split, where)
+        if having is not None:
+            self.keep(self.manifest.label(having) == 1, f"positive for {having!r}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, mask: NDArray[np.bool_], rule: str) -> None:
+        """Keep the rows that a ``[len(manifest)]`` mask allows."""
+        rows = self.rows[mask[self.rows]]
+        if not len(rows):
+            raise InputError(self.manifest.path, f"at least one image must be {rule}", "none", "check split and labels")
+        self.rows = rows
+
+    def patients(self) -> frozenset[str]:
+        """Return the patients of the kept rows."""
+        return self.manifest.patients(self.rows)
+
+    def sample(self, position: int) -> Sample:
+        """Return the sample dictionary of the position-th kept row."""
+        row = int(self.rows[position])
+        return {
+            IMAGE: torch.from_numpy(self.pack.image(row, self.size))[None],  # [1, H, W]
+            LABEL: self.labels[row],
+            PATIENT: str(self.manifest["patient_id"][row]),
+            SOURCE: str(self.manifest["source"][row]),
+        }
+
+
+class PackDataset(Dataset):  # type: ignore[misc]
+    """Images of one manifest as sample dictionaries.
+
+    Args:
+        manifest: path of ``manifest.csv``, the pack beside it.
+        split: keep this split; None keeps every row. Outside training only real images are allowed.
+        where: keep rows whose columns have these values.
+        findings: order of the label vector; default the manifest's.
+        size: side of the images in pixels; default the pack's.
+        having: keep only images positive for this finding.
+        transform: MONAI transform of the sample dictionary; a random one is seeded by the draw.
+        seed: of the random transforms.
+    """
+
+    def __init__(
+        self,
+        manifest: str | Path,
+        split: str | None = None,
+        where: Mapping[str, str] | None = None,
+        findings: Sequence[str] | None = None,
+        size: int | None = None,
+        having: str | None = None,
+        transform: Callable[[Sample], Sample] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.parts = [PackRows(manifest, split, where, findings, size, having)]
+        self.seed = seed
+        refuse_unreal_evaluation(self.real.manifest, self.real.rows)
+        super().__init__(list(range(len(self.real))), transform)
+
+    @property
+    def real(self) -> PackRows:
+        """The rows of the manifest itself."""
+        return self.parts[0]
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Names behind the label vector, in order."""
+        return self.real.findings
+
+    def locate(self, index: int) -> tuple[PackRows, int]:
+        """Return the part that holds the index-th sample, and the position in it."""
+        return self.real, index
+
+    def __getitem__(self, index: int | Draw) -> Sample:
+        """Return one sample; a :class:`Draw` fixes the random transforms."""
+        draw = index if isinstance(index, Draw) else Draw(int(index), int(index))
+        part, position = self.locate(draw.index)
+        sample = part.sample(position)
+        if self.transform is None:
+            return sample
+        if isinstance(self.transform, Randomizable):
+            seed = np.random.SeedSequence([self.seed, draw.number]).generate_state(1)[0]
+            self.transform.set_random_state(seed=int(seed))
+        transformed: Sample = self.transform(sample)
+        return transformed

@@ -1,0 +1,243 @@
+"""The manifest: the table that lists images, one row an image, findings by name."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_cxraug.artifacts import content_hash, read_json, write_csv, write_json
+from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError, nearest
+from monai_cxraug.keys import MANIFEST_COLUMNS, SOURCES, SPLITS
+from monai_cxraug.labels import require_findings
+
+SCHEMA = "cxraug.manifest/1"
+_VALUE_OF_TEXT = {"1": 1.0, "0": 0.0, "": np.nan, "1.0": 1.0, "0.0": 0.0}
+
+Text = NDArray[np.object_]
+Labels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Images, their patients and their findings.
+
+    Args:
+        columns: every column that is not a finding, name to ``[N]`` strings;
+            :data:`~monai_cxraug.keys.MANIFEST_COLUMNS` are always among them.
+        findings: names of the findings, in order.
+        labels: float32 ``[N, K]``: 1 present, 0 absent, NaN unknown.
+        info: what the JSON beside the table says: ``name``, ``licence``, ``uncertainty`` and so on.
+        path: where the table was read from, for messages.
+    """
+
+    columns: Mapping[str, Text]
+    findings: tuple[str, ...]
+    labels: Labels
+    info: Mapping[str, Any] = field(default_factory=dict)
+    path: Path = Path("manifest.csv")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, column: str) -> Text:
+        """Return the ``[N]`` strings of one column that is not a finding."""
+        try:
+            return self.columns[column]
+        except KeyError:
+            raise ConfigError(
+                f"{self.path} column {column!r}", "unknown column", repr(column), nearest(column, self.columns)
+            ) from None
+
+    def label(self, finding: str) -> Labels:
+        """Return float32 ``[N]`` labels of one finding."""
+        require_findings([finding], self.findings, self.path)
+        return self.labels[:, self.findings.index(finding)]
+
+    def label_matrix(self, findings: Sequence[str]) -> Labels:
+        """Return float32 ``[N, len(findings)]`` labels in the order asked for, whatever the table's order."""
+        order = [self.findings.index(name) for name in require_findings(findings, self.findings, self.path)]
+        return self.labels[:, order]
+
+    def select(self, rows: NDArray[Any]) -> Manifest:
+        """Keep the rows of a boolean mask or of an index array, in that order."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Manifest(columns, self.findings, self.labels[rows], self.info, self.path)
+
+    def rows(self, split: str | None = None, where: Mapping[str, str] | None = None) -> NDArray[np.int64]:
+        """Find the rows of a split whose columns have the given values.
+
+        Args:
+            split: one of ``train``, ``val``, ``test``, or None for every row.
+            where: column name to the value it must have, compared as text.
+
+        Returns:
+            Row numbers, ascending.
+
+        Raises:
+            ConfigError: the split or a column is unknown, or no row is left.
+        """
+        keep = np.ones(len(self), dtype=bool)
+        for column, value in ({"split": split} if split is not None else {}).items() | (where or {}).items():
+            mask = self[column] == str(value)
+            if not mask.any():
+                known = {text for text in self[column] if text}
+                hint = nearest(str(value), known) if len(known) <= 20 else ""
+                raise ConfigError(f"{self.path} column {column!r}", "no row has the value asked for", repr(value), hint)
+            keep &= mask
+        if not keep.any():
+            raise ConfigError(self.path, "no row meets all conditions", f"split={split} where={dict(where or {})}")
+        return np.flatnonzero(keep)
+
+    def patients(self, rows: NDArray[np.int64] | None = None) -> frozenset[str]:
+        """Return the patients of the given rows (default: all), images without a patient left out."""
+        values = self["patient_id"] if rows is None else self["patient_id"][rows]
+        return frozenset(values) - {""}
+
+    def hash(self) -> str:
+        """SHA-256 of the content by column name: a permuted table has the same hash."""
+        findings = dict(zip(self.findings, self.labels.T, strict=True))
+        content = {name: list(values) for name, values in self.columns.items()}
+        content |= {f"label:{name}": [_text_of(value) for value in values] for name, values in findings.items()}
+        return content_hash(content)
+
+    def write(self, folder: Path, inputs: Mapping[str, str] | None = None) -> Path:
+        """Write ``manifest.csv`` and ``manifest.json`` atomically.
+
+        Args:
+            folder: where to write.
+            inputs: SHA-256 of what the manifest was made from, by name.
+
+        Returns:
+            Path of the CSV.
+        """
+        extra = [name for name in self.columns if name not in MANIFEST_COLUMNS]
+        names = [*MANIFEST_COLUMNS, *extra]
+        labels = [[_text_of(value) for value in row] for row in self.labels]
+        texts = zip(*(self.columns[name] for name in names), strict=True)
+        path = folder / "manifest.csv"
+        write_csv(path, [*names, *self.findings], ([*row, *values] for row, values in zip(texts, labels, strict=True)))
+        document = {**self.info, "findings": list(self.findings), "rows": len(self), "content": self.hash()}
+        write_json(folder / "manifest.json", SCHEMA, {**document, "inputs": dict(inputs or {})})
+        return path
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest.
+
+    Args:
+        path: ``manifest.csv``, or the folder that holds it; ``manifest.json`` lies beside it.
+
+    Returns:
+        The manifest, every rule below checked.
+
+    Raises:
+        InputError: the file is missing, a required column is absent, or an image is listed twice.
+        LabelError: a finding's column is missing or holds something else than 1, 0 or nothing.
+        LeakageError: a patient is in two splits, or a synthetic, filtered or external image is outside training.
+    """
+    path = Path(path)
+    path = path / "manifest.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(path, "manifest must exist", "nothing there", "make one with 'cxraug prepare'")
+    info = read_json(path.with_name("manifest.json"), SCHEMA)
+    findings = tuple(info["findings"])
+    header, table = _read_table(path)
+    for name in (*MANIFEST_COLUMNS, *findings):
+        if name not in header:
+            raise InputError(path, f"column {name!r} is required", "no such column", nearest(name, header))
+    columns = {name: table[name] for name in header if name not in findings}
+    labels = np.stack([_parse_labels(table[name], name, path) for name in findings], axis=1)
+    manifest = Manifest(columns, findings, labels, _own_info(info), path)
+    check_manifest(manifest)
+    return manifest
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Check the rules that hold for every manifest; see :func:`read_manifest` for the errors."""
+    for column, allowed in (("split", SPLITS), ("source", SOURCES)):
+        if unknown := set(manifest[column]) - set(allowed):
+            value = sorted(unknown)[0]
+            row = int(np.flatnonzero(manifest[column] == value)[0]) + 2
+            raise InputError(f"{manifest.path} line {row}", f"unknown {column}", repr(value), nearest(value, allowed))
+    images, counts = np.unique(manifest["image"].astype(str), return_counts=True)
+    if (counts > 1).any():
+        raise InputError(manifest.path, "an image may be listed once", f"{images[counts > 1][0]} listed twice")
+    refuse_unreal_evaluation(manifest, manifest.rows())
+    refuse_shared_patients(manifest)
+
+
+def refuse_shared_patients(manifest: Manifest) -> None:
+    """Refuse a patient in two of train, val and test (evidence rule 1)."""
+    home: dict[str, str] = {}
+    for patient, split in zip(manifest["patient_id"], manifest["split"], strict=True):
+        if patient and split and home.setdefault(patient, split) != split:
+            raise LeakageError(
+                manifest.path,
+                "a patient may be in one split only",
+                f"patient {patient!r} in {home[patient]} and {split}",
+                "split by patient",
+            )
+
+
+def refuse_unreal_evaluation(
+    manifest: Manifest, rows: NDArray[np.int64], evaluation: Iterable[str] = ("val", "test")
+) -> None:
+    """Refuse synthetic, filtered or external images outside training (evidence rule 1)."""
+    judged = np.isin(manifest["split"][rows].astype(str), list(evaluation))
+    wrong = rows[judged & (manifest["source"][rows] != "real")]
+    if len(wrong):
+        row = wrong[0]
+        raise LeakageError(
+            f"{manifest.path} image {manifest['image'][row]!r}",
+            "only real images may stand outside training",
+            f"source {manifest['source'][row]!r} in split {manifest['split'][row]!r}",
+            "move it to split 'train' or remove it",
+        )
+
+
+def make_columns(rows: Sequence[Mapping[str, str]]) -> dict[str, Text]:
+    """Turn row dictionaries into columns; a value that a row lacks is the empty text."""
+    names = dict.fromkeys((*MANIFEST_COLUMNS, *(name for row in rows[:1] for name in row)))
+    return {name: np.array([row.get(name, "") for row in rows], dtype=object) for name in names}
+
+
+def _read_table(path: Path) -> tuple[list[str], dict[str, Text]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream)
+        header = next(reader, [])
+        if len(set(header)) != len(header):
+            repeated = sorted(name for name in header if header.count(name) > 1)[0]
+            raise InputError(path, "column names must differ", f"{repeated!r} twice", "rename or remove one")
+        rows = list(reader)
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(f"{path} line {number}", f"needs {len(header)} fields", len(row), "mend the line")
+    if not rows:
+        raise InputError(path, "a manifest needs at least one row", "none")
+    columns = zip(header, zip(*rows, strict=True), strict=True)
+    return header, {name: np.array(values, dtype=object) for name, values in columns}
+
+
+def _parse_labels(texts: Text, finding: str, path: Path) -> Labels:
+    try:
+        return np.array([_VALUE_OF_TEXT[text] for text in texts], dtype=np.float32)
+    except KeyError as error:
+        row = int(np.flatnonzero(texts == error.args[0])[0]) + 2
+        raise LabelError(
+            f"{path} line {row} column {finding!r}", "a label is 1, 0 or empty", repr(error.args[0]), "mend the label"
+        ) from None
+
+
+def _text_of(value: float) -> str:
+    return "" if np.isnan(value) else str(int(value))
+
+
+def _own_info(document: Mapping[str, Any]) -> dict[str, Any]:
+    kept_elsewhere = {"schema", "version", "findings", "rows", "content", "inputs"}
+    return {name: value for name, value in document.items() if name not in kept_elsewhere}

@@ -1,0 +1,173 @@
+"""The mixing data set: real training images, duplicates of real ones, and synthetic sets, under the evidence rules."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_cxraug.artifacts import read_json
+from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
+from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.splits import choose_fraction
+from monai_cxraug.errors import ConfigError, InputError, LeakageError
+from monai_cxraug.keys import SOURCES
+
+PROVENANCE_SCHEMA = "cxraug.synthetic/1"
+
+
+class MixedDataset(PackDataset):
+    """Training images of an arm.
+
+    Args:
+        manifest: the real manifest.
+        split: training split of it.
+        where: keep rows whose columns have these values.
+        findings: order of the label vector; default the manifest's.
+        size: side of the images in pixels; default the pack's.
+        transform: MONAI transform of the sample dictionary.
+        seed: of duplicates and random transforms.
+        fraction: share of the training patients to use.
+        fraction_seed: of the choice of patients.
+        synthetic: folders of synthetic sets.
+        duplicates: finding to the number of real positive images to repeat.
+        held_out: evaluation images, ``{manifest, split, where}`` each, whose patients nothing may have seen. The other
+            patients of ``manifest`` are held out in any case.
+        allow_synthetic_majority: permit more synthetic than real images (evidence rule 2).
+
+    Raises:
+        LeakageError: a generator saw a patient outside the training images, or an evaluation patient is among them.
+        ConfigError: synthetic images are the majority without leave, or there is nothing to duplicate.
+    """
+
+    def __init__(
+        self,
+        manifest: str | Path,
+        split: str = "train",
+        where: Mapping[str, str] | None = None,
+        findings: Sequence[str] | None = None,
+        size: int | None = None,
+        transform: Callable[[Sample], Sample] | None = None,
+        seed: int = 0,
+        fraction: float = 1.0,
+        fraction_seed: int = 0,
+        synthetic: Sequence[str | Path] = (),
+        duplicates: Mapping[str, int] | None = None,
+        held_out: Sequence[Mapping[str, Any]] = (),
+        allow_synthetic_majority: bool = False,
+    ) -> None:
+        super().__init__(manifest, split, where, findings, size, transform=transform, seed=seed)
+        restrict_patients(self.real, fraction, fraction_seed)
+        outside = self._held_out_patients(held_out)
+        for folder in synthetic:
+            self.parts.append(self._admit(Path(folder), outside))
+        for finding, count in (duplicates or {}).items():
+            self.parts.append(self._duplicate(finding, count))
+        self._refuse_majority(allow_synthetic_majority)
+        self._ends = list(np.cumsum([len(part) for part in self.parts]))
+        self.data = list(range(self._ends[-1]))
+
+    def locate(self, index: int) -> tuple[PackRows, int]:
+        """Return the part that holds the index-th sample, and the position in it."""
+        if not 0 <= index < self._ends[-1]:
+            raise IndexError(index)
+        part = bisect.bisect_right(self._ends, index)
+        return self.parts[part], index - (self._ends[part - 1] if part else 0)
+
+    def composition(self) -> dict[str, dict[str, int]]:
+        """Count positives per finding by origin.
+
+        Returns:
+            Finding to ``{"real", "duplicate", "synthetic"}`` counts of positive images.
+        """
+        counts = {name: {"real": 0, "duplicate": 0, "synthetic": 0} for name in self.findings}
+        for number, part in enumerate(self.parts):
+            origin = "real" if number == 0 else "duplicate" if part.manifest is self.real.manifest else "synthetic"
+            positive = (part.labels[part.rows] == 1).sum(dim=0)
+            for name, count in zip(self.findings, positive.tolist(), strict=True):
+                counts[name][origin] += int(count)
+        return counts
+
+    def _held_out_patients(self, held_out: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+        outside = self.real.manifest.patients() - self.real.patients()
+        for spec in held_out:
+            judged = evaluation_patients(**spec)
+            if shared := sorted(judged & self.real.patients()):
+                found = f"{len(shared)} shared, for example {shared[0]!r}"
+                rule = "no training patient may be in the evaluation images"
+                raise LeakageError(spec["manifest"], rule, found, "split by patient")
+            outside |= judged
+        return outside
+
+    def _admit(self, folder: Path, outside: frozenset[str]) -> PackRows:
+        provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
+        seen = frozenset(provenance["patients_seen"])
+        refuse_seen(seen, outside, folder)
+        part = PackRows(folder, findings=self.findings, size=self.real.size)
+        if (part.manifest["source"] == "real").any():
+            raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
+        return part
+
+    def _duplicate(self, finding: str, count: int) -> PackRows:
+        part = PackRows.__new__(PackRows)
+        part.__dict__.update(self.real.__dict__)  # the same manifest and pack, other rows
+        part.keep(self.real.manifest.label(finding) == 1, f"positive for {finding!r} to be duplicated")
+        part.rows = repeat_rows(part.rows, count, self.seed)
+        return part
+
+    def _refuse_majority(self, allowed: bool) -> None:
+        synthetic = sum(len(part) for part in self.parts[1:] if part.manifest is not self.real.manifest)
+        real = sum(len(part) for part in self.parts) - synthetic
+        if synthetic > real and not allowed:
+            raise ConfigError(
+                "allow_synthetic_majority",
+                "synthetic images may not be the majority of the training set",
+                f"{synthetic} synthetic, {real} real",
+                "lower the ratio, or declare allow_synthetic_majority: true",
+            )
+
+
+def restrict_patients(part: PackRows, fraction: float, seed: int) -> None:
+    """Keep a fraction of the patients of some rows; nested for one seed."""
+    if fraction == 1.0:
+        return
+    chosen = choose_fraction(sorted(part.patients()), fraction, seed)
+    part.keep(np.isin(part.manifest["patient_id"].astype(str), sorted(chosen)), f"within the fraction {fraction}")
+
+
+def repeat_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Draw ``count`` of the rows, each as often as any other give or take one."""
+    rng = np.random.default_rng([seed, count])
+    whole = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
+    return np.concatenate([*whole, rows[:0]])[:count]
+
+
+def refuse_seen(seen: frozenset[str], outside: frozenset[str], where: object) -> None:
+    """Refuse a generator that saw a patient it must not know (evidence rule 1).
+
+    Args:
+        seen: patients whose images trained the generator.
+        outside: patients of evaluation images, and training patients outside the fraction.
+        where: the synthetic set or generator, for the message.
+
+    Raises:
+        LeakageError: the two share a patient.
+    """
+    if shared := sorted(seen & outside):
+        raise LeakageError(
+            where,
+            "a generator may only have seen training patients of this experiment",
+            f"{len(shared)} others, for example {shared[0]!r}",
+            "train the generator on the training patients only",
+        )
+
+
+def evaluation_patients(
+    manifest: str | Path, split: str | None = None, where: Mapping[str, str] | None = None
+) -> frozenset[str]:
+    """Return the patients of the images that a specification names."""
+    table = read_manifest(manifest)
+    return table.patients(table.rows(split, where))

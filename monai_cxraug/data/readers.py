@@ -1,0 +1,203 @@
+"""One reader for radiographs: DICOM and PNG or JPEG in, float32 in [0, 1] out, the right way up."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_cxraug.errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+Image = NDArray[np.float32]
+
+#: Suffixes that a folder of radiographs is searched for.
+IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
+_PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A decoded image.
+
+    Args:
+        pixels: float32 ``[H, W]`` in [0, 1]; row 0 is the top, bright is dense (MONOCHROME2).
+        bits: bits stored per pixel in the file.
+        greyscale: how stored values became [0, 1], for example ``"window 2048/4096 LINEAR"``.
+        tags: de-identified DICOM facts: ``view``, ``sex``, ``age``; empty for other formats.
+    """
+
+    pixels: Image
+    bits: int
+    greyscale: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def read_radiograph(data: bytes | Path, name: object = "") -> Radiograph:
+    """Decode one radiograph.
+
+    Args:
+        data: the file, or its bytes.
+        name: what to call the file in errors; default the path.
+
+    Returns:
+        The image and how it was mapped to [0, 1].
+
+    Raises:
+        InputError: the file is missing, is no image, or is an image this reader must not guess at.
+    """
+    name = name or data
+    try:
+        content = data.read_bytes() if isinstance(data, Path) else data
+    except OSError as error:
+        raise InputError(name, "must be a readable file", error.strerror or error, "check the path") from None
+    if not content:
+        raise InputError(name, "must be an image", "an empty file", "fetch the file again")
+    if content[128:132] == b"DICM":
+        return _read_dicom(content, name)
+    return _read_picture(content, name)
+
+
+def _read_picture(content: bytes, name: object) -> Radiograph:
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(content)) as picture:
+            deep = picture.mode.startswith("I")
+            grey = np.asarray(picture if deep else picture.convert("L"))
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise InputError(name, "must be a DICOM, PNG or JPEG image", error, "fetch or convert the file") from None
+    bits = 16 if deep else 8
+    pixels = np.clip(grey.astype(np.float32) / np.float32(2**bits - 1), 0, 1)
+    return Radiograph(pixels, bits, "full range")
+
+
+def _read_dicom(content: bytes, name: object) -> Radiograph:
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        stored = _stored_pixels(dataset, name)
+        pixels, greyscale = greyscale_pipeline(dataset, stored)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom and its codecs raise nearly anything on broken files
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(name, "must be a DICOM image that can be decoded", reason, "fetch the file again") from None
+    return Radiograph(pixels, int(dataset.BitsStored), greyscale, _tags(dataset))
+
+
+def _stored_pixels(dataset: Dataset, name: object) -> NDArray[Any]:
+    if "PixelData" not in dataset:
+        raise InputError(name, "a DICOM image needs pixel data", "none", "leave the file out")
+    photometric = dataset.get("PhotometricInterpretation", "")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise InputError(name, "must be greyscale (MONOCHROME1 or MONOCHROME2)", photometric, "leave the file out")
+    if int(dataset.get("NumberOfFrames", 1) or 1) != 1:
+        raise InputError(name, "must have one frame", f"{dataset.NumberOfFrames} frames", "leave the file out")
+    return np.asarray(dataset.pixel_array)
+
+
+def greyscale_pipeline(dataset: Dataset, stored: NDArray[Any]) -> tuple[Image, str]:
+    """Map stored values to [0, 1]: modality LUT, VOI LUT or window or percentiles, then inversion of MONOCHROME1.
+
+    DICOM PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT) and PS3.4 N.2 (order of the steps). Where neither a VOI LUT nor
+    a window is present, the 0.5 and 99.5 percentiles of the pixels that are not padding become 0 and 1.
+
+    Args:
+        dataset: the DICOM attributes.
+        stored: stored pixel values ``[H, W]``.
+
+    Returns:
+        float32 ``[H, W]`` in [0, 1], and a description of the choice.
+    """
+    padding = _padding(dataset, stored)
+    values = _modality(dataset, stored)
+    pixels, choice = _values_of_interest(dataset, values, padding)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        pixels, choice = 1 - pixels, f"{choice}, inverted"
+    pixels[padding] = 0
+    return pixels.astype(np.float32), choice
+
+
+def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
+    if "ModalityLUTSequence" in dataset:
+        from pydicom.pixel_data_handlers.util import apply_modality_lut
+
+        return np.asarray(apply_modality_lut(stored, dataset))
+    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
+    return stored.astype(np.float64) * slope + intercept
+
+
+def _values_of_interest(dataset: Dataset, values: NDArray[Any], padding: NDArray[np.bool_]) -> tuple[Image, str]:
+    if dataset.get("VOILUTSequence"):
+        from pydicom.pixel_data_handlers.util import apply_voi
+
+        table = dataset.VOILUTSequence[0]
+        top = 2 ** int(table.LUTDescriptor[2]) - 1
+        return np.clip(np.asarray(apply_voi(values.astype(np.int64), dataset)) / top, 0, 1), "VOI LUT"
+    if "WindowCenter" in dataset and "WindowWidth" in dataset:
+        centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
+        function = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper()
+        return window(values, centre, width, function), f"window {centre:g}/{width:g} {function}"
+    real = values[~padding] if not padding.all() else values
+    low, high = np.percentile(real, _PERCENTILES)
+    return np.clip((values - low) / max(high - low, 1e-6), 0, 1), f"percentiles {low:g}..{high:g}"
+
+
+def window(values: NDArray[Any], centre: float, width: float, function: str = "LINEAR") -> Image:
+    """Apply a window to [0, 1] (DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3).
+
+    Args:
+        values: modality values, any shape.
+        centre: Window Center (0028,1050).
+        width: Window Width (0028,1051); at least 1 for LINEAR, above 0 otherwise.
+        function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+
+    Returns:
+        Values in [0, 1], same shape.
+
+    Raises:
+        InputError: the width or the function is not allowed.
+    """
+    if width < 1 if function == "LINEAR" else width <= 0:
+        raise InputError("WindowWidth", f"must be positive for {function}", width, "mend the header")
+    if function == "LINEAR":
+        # a width of 1 is a threshold at centre - 0.5
+        scaled = (values - (centre - 0.5)) / max(width - 1, 1e-12) + 0.5
+    elif function == "LINEAR_EXACT":
+        scaled = (values - centre) / width + 0.5
+    elif function == "SIGMOID":
+        scaled = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
+    else:
+        raise InputError("VOILUTFunction", "must be LINEAR, LINEAR_EXACT or SIGMOID", function, "mend the header")
+    return np.clip(scaled, 0, 1)
+
+
+def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels outside the exposed area (PS3.3 C.7.5.1.1.2)."""
+    if "PixelPaddingValue" not in dataset:
+        return np.zeros(stored.shape, dtype=bool)
+    first = int(dataset.PixelPaddingValue)
+    last = int(dataset.get("PixelPaddingRangeLimit", first))
+    return np.asarray((stored >= min(first, last)) & (stored <= max(first, last)))
+
+
+def _first(value: Any) -> float:
+    return float(value if np.isscalar(value) or not hasattr(value, "__getitem__") else value[0])
+
+
+def _tags(dataset: Dataset) -> dict[str, str]:
+    """The few attributes that leave the reader; nothing here names a person."""
+    age = str(dataset.get("PatientAge", "") or "")
+    return {
+        "view": str(dataset.get("ViewPosition", "") or ""),
+        "sex": str(dataset.get("PatientSex", "") or ""),
+        "age": age[:3].lstrip("0") if age.endswith("Y") else "",
+    }

@@ -1,0 +1,1 @@
+"""Sources: each lists a published or hospital layout as manifest rows and the files behind them."""

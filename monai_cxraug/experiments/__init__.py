@@ -1,0 +1,1 @@
+"""Experiments: a declared grid of cells, run with resumption, and the results computed from their files."""

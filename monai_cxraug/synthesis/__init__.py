@@ -1,0 +1,1 @@
+"""Synthetic sets: sampling a generator, provenance, and the files that carry both."""
