@@ -8,6 +8,8 @@ from typing import Final, Literal
 IMAGE: Final = "image"
 #: float32 ``[K]``: 1 present, 0 absent, NaN unknown.
 LABEL: Final = "label"
+#: the manifest's ``image`` column.
+NAME: Final = "name"
 PATIENT: Final = "patient_id"
 SOURCE: Final = "source"
 #: a classifier's or generator's output in the dictionary of an engine.

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from monai_cxraug.data.manifest import Manifest, read_manifest, refuse_unreal_evaluation
 from monai_cxraug.data.pack import Pack
 from monai_cxraug.data.samplers import Draw
+from monai_cxraug.data.splits import choose_fraction
 from monai_cxraug.errors import InputError
-from monai_cxraug.keys import IMAGE, LABEL, PATIENT, SOURCE
+from monai_cxraug.keys import IMAGE, LABEL, NAME, PATIENT, SOURCE
 
 Sample = dict[str, Any]
 
@@ -31,6 +32,8 @@ class PackRows:
         findings: order of the label vector; default the manifest's.
         size: side of the images in pixels; default the pack's.
         having: keep only images positive for this finding.
+        fraction: share of the patients to keep, in (0, 1]; for one seed, a smaller share is part of a larger one.
+        fraction_seed: of the choice of patients.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class PackRows:
         findings: Sequence[str] | None = None,
         size: int | None = None,
         having: str | None = None,
+        fraction: float = 1.0,
+        fraction_seed: int = 0,
     ) -> None:
         self.manifest: Manifest = read_manifest(manifest)
         self.pack = Pack(self.manifest.path.parent, self.manifest)
@@ -49,6 +54,10 @@ class PackRows:
         self.pack.require_size(self.size)
         self.labels = torch.from_numpy(np.ascontiguousarray(self.manifest.label_matrix(self.findings)))
         self.rows = self.manifest.rows(split, where)
+        if fraction != 1.0:
+            chosen = choose_fraction(sorted(self.patients()), fraction, fraction_seed)
+            patients = self.manifest["patient_id"].astype(str)
+            self.keep(np.isin(patients, sorted(chosen)), f"within the fraction {fraction}")
         if having is not None:
             self.keep(self.manifest.label(having) == 1, f"positive for {having!r}")
 
@@ -72,6 +81,7 @@ class PackRows:
         return {
             IMAGE: torch.from_numpy(self.pack.image(row, self.size))[None],  # [1, H, W]
             LABEL: self.labels[row],
+            NAME: str(self.manifest["image"][row]),
             PATIENT: str(self.manifest["patient_id"][row]),
             SOURCE: str(self.manifest["source"][row]),
         }
@@ -87,6 +97,8 @@ class PackDataset(Dataset):  # type: ignore[misc]
         findings: order of the label vector; default the manifest's.
         size: side of the images in pixels; default the pack's.
         having: keep only images positive for this finding.
+        fraction: share of the patients to keep, in (0, 1].
+        fraction_seed: of the choice of patients.
         transform: MONAI transform of the sample dictionary; a random one is seeded by the draw.
         seed: of the random transforms.
     """
@@ -99,10 +111,12 @@ class PackDataset(Dataset):  # type: ignore[misc]
         findings: Sequence[str] | None = None,
         size: int | None = None,
         having: str | None = None,
+        fraction: float = 1.0,
+        fraction_seed: int = 0,
         transform: Callable[[Sample], Sample] | None = None,
         seed: int = 0,
     ) -> None:
-        self.parts = [PackRows(manifest, split, where, findings, size, having)]
+        self.parts = [PackRows(manifest, split, where, findings, size, having, fraction, fraction_seed)]
         self.seed = seed
         refuse_unreal_evaluation(self.real.manifest, self.real.rows)
         super().__init__(list(range(len(self.real))), transform)

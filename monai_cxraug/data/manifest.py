@@ -152,7 +152,9 @@ def read_manifest(path: str | Path) -> Manifest:
         if name not in header:
             raise InputError(path, f"column {name!r} is required", "no such column", nearest(name, header))
     columns = {name: table[name] for name in header if name not in findings}
-    labels = np.stack([_parse_labels(table[name], name, path) for name in findings], axis=1)
+    labels = np.empty((len(table["image"]), len(findings)), dtype=np.float32)
+    for column, name in enumerate(findings):
+        labels[:, column] = _parse_labels(table[name], name, path)
     manifest = Manifest(columns, findings, labels, _own_info(info), path)
     check_manifest(manifest)
     return manifest

@@ -12,7 +12,6 @@ import numpy as np
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.data.splits import choose_fraction
 from monai_cxraug.errors import ConfigError, InputError, LeakageError
 from monai_cxraug.keys import SOURCES
 
@@ -59,8 +58,17 @@ class MixedDataset(PackDataset):
         held_out: Sequence[Mapping[str, Any]] = (),
         allow_synthetic_majority: bool = False,
     ) -> None:
-        super().__init__(manifest, split, where, findings, size, transform=transform, seed=seed)
-        restrict_patients(self.real, fraction, fraction_seed)
+        super().__init__(
+            manifest,
+            split,
+            where,
+            findings,
+            size,
+            fraction=fraction,
+            fraction_seed=fraction_seed,
+            transform=transform,
+            seed=seed,
+        )
         outside = self._held_out_patients(held_out)
         for folder in synthetic:
             self.parts.append(self._admit(Path(folder), outside))
@@ -130,14 +138,6 @@ class MixedDataset(PackDataset):
             )
 
 
-def restrict_patients(part: PackRows, fraction: float, seed: int) -> None:
-    """Keep a fraction of the patients of some rows; nested for one seed."""
-    if fraction == 1.0:
-        return
-    chosen = choose_fraction(sorted(part.patients()), fraction, seed)
-    part.keep(np.isin(part.manifest["patient_id"].astype(str), sorted(chosen)), f"within the fraction {fraction}")
-
-
 def repeat_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
     """Draw ``count`` of the rows, each as often as any other give or take one."""
     rng = np.random.default_rng([seed, count])
@@ -163,6 +163,12 @@ def refuse_seen(seen: frozenset[str], outside: frozenset[str], where: object) ->
             f"{len(shared)} others, for example {shared[0]!r}",
             "train the generator on the training patients only",
         )
+
+
+def held_out_patients(manifest: str | Path) -> frozenset[str]:
+    """Return the patients of a manifest's val and test splits."""
+    table = read_manifest(manifest)
+    return table.patients(np.flatnonzero(np.isin(table["split"].astype(str), ("val", "test"))))
 
 
 def evaluation_patients(

@@ -14,6 +14,7 @@ from monai_cxraug.artifacts import atomic_path, content_hash, load_json, write_c
 from monai_cxraug.data.files import FileRef
 from monai_cxraug.data.manifest import Manifest, check_manifest
 from monai_cxraug.data.pack import Decoded, Progress, build_pack
+from monai_cxraug.data.sources.images import list_images
 from monai_cxraug.data.sources.listing import Listing
 from monai_cxraug.data.sources.native import list_native
 from monai_cxraug.data.sources.nih import list_nih
@@ -29,7 +30,7 @@ class Request:
     """What to prepare.
 
     Args:
-        source: ``nih`` or ``phantom``.
+        source: ``nih``, ``phantom``, or ``images`` for radiographs without labels.
         images: folder or zip archive; a phantom set needs none.
         labels: table of labels, when it lies elsewhere.
         lists: folder of split lists, when it lies elsewhere.
@@ -65,6 +66,10 @@ def _nih(request: Request, out: Path, progress: Progress | None) -> Listing:
     return list_nih(Path(request.images or ""), labels, lists)
 
 
+def _images(request: Request, out: Path, progress: Progress | None) -> Listing:
+    return list_images(Path(request.images or ""))
+
+
 def _phantom(request: Request, out: Path, progress: Progress | None) -> Listing:
     from monai_cxraug.data.sources.phantom.writers import write_native
 
@@ -75,7 +80,11 @@ def _phantom(request: Request, out: Path, progress: Progress | None) -> Listing:
 
 
 #: source name to the function that lists it; a new source is one entry here.
-SOURCES: dict[str, Callable[[Request, Path, Progress | None], Listing]] = {"nih": _nih, "phantom": _phantom}
+SOURCES: dict[str, Callable[[Request, Path, Progress | None], Listing]] = {
+    "nih": _nih,
+    "images": _images,
+    "phantom": _phantom,
+}
 
 
 def prepare(request: Request, out: Path, progress: Progress | None = None) -> Path:
@@ -109,6 +118,23 @@ def prepare(request: Request, out: Path, progress: Progress | None = None) -> Pa
     _write_contact_sheet(out, manifest)
     _write_summary(out, manifest, outcomes, listing)
     return manifest.write(out, {"request": key})
+
+
+def prepare_images(images: str | None, manifest: str | None, size: int, out: str | Path) -> Path:
+    """Return a manifest of what is to be looked at: the unlabelled images, prepared into ``out``, else the one given.
+
+    Args:
+        images: folder, archive or file of radiographs.
+        manifest: manifest to fall back to.
+        size: side of the square images in pixels.
+        out: folder for the prepared images.
+
+    Raises:
+        ConfigError: neither is given.
+    """
+    if images is None and manifest is None:
+        raise ConfigError("images", "a value is required", "none", "give --images PATH or --manifest MANIFEST.csv")
+    return Path(str(manifest)) if images is None else prepare(Request("images", str(images), size=size), Path(out))
 
 
 def request_key(request: Request, listing: Listing) -> str:

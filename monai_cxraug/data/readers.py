@@ -19,6 +19,7 @@ Image = NDArray[np.float32]
 
 #: Suffixes that a folder of radiographs is searched for.
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
+_RULE = "must be a DICOM, PNG or JPEG image"
 _PERCENTILES = (0.5, 99.5)
 
 
@@ -71,8 +72,10 @@ def _read_picture(content: bytes, name: object) -> Radiograph:
         with Pillow.open(io.BytesIO(content)) as picture:
             deep = picture.mode.startswith("I")
             grey = np.asarray(picture if deep else picture.convert("L"))
+    except Pillow.UnidentifiedImageError:
+        raise InputError(name, _RULE, "another kind of file", "fetch or convert the file") from None
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise InputError(name, "must be a DICOM, PNG or JPEG image", error, "fetch or convert the file") from None
+        raise InputError(name, _RULE, error, "fetch or convert the file") from None
     bits = 16 if deep else 8
     pixels = np.clip(grey.astype(np.float32) / np.float32(2**bits - 1), 0, 1)
     return Radiograph(pixels, bits, "full range")

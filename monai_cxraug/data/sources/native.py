@@ -42,6 +42,6 @@ def list_native(folder: Path, seed: int = 0) -> Listing:
         {**{name: entry[name] for name in _COLUMNS}, "split": split, "source": "real"}
         for entry, split in zip(entries, splits, strict=True)
     ]
-    files = [tree.ref(f"images/{entry['image']}") for entry in entries]
+    files = [tree.ref(entry["image"]) for entry in entries]
     info = {"name": "phantom radiographs", "licence": "generated, no restriction", "uncertainty": "none"}
     return require_images(Listing(rows, files, findings, labels, 16, info), folder)

@@ -1,0 +1,83 @@
+# Needs CPython 3.11 or newer with pip, and make. Another interpreter: make PYTHON=python3.12 TARGET
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+READY := $(VENV)/.installed
+RUN := $(VENV)/bin/python -m
+FAST := not slow and not gpu and not service and not e2e
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv demo test test-slow check format-check lint types test-fast format clean
+
+help: ## list the targets
+	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
+	@sed -n 's/^\([a-zA-Z.%-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	  | sed 's/bench-%/bench-TOPIC/' | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## run the whole job on generated phantoms; ends with a table and the path of the report
+	@$(VENV)/bin/cxraug run configs/experiments/demo.yaml --out runs/demo
+
+test: $(READY) ## run all tests but those marked slow, gpu or service
+	@$(RUN) pytest $(ARGS)
+
+test-slow: $(READY) ## run the tests marked slow
+	@$(RUN) pytest -m 'slow and not gpu and not service' $(ARGS)
+
+# `make check test` runs the fast tests once: as a part of `test`.
+check: format-check lint types $(if $(filter test,$(MAKECMDGOALS)),,test-fast) ## format, lint, types and fast tests
+
+format-check: $(READY)
+	@$(RUN) ruff format --check .
+
+lint: $(READY)
+	@$(RUN) ruff check .
+
+types: $(READY)
+	@$(RUN) mypy
+
+test-fast: $(READY)
+	@$(RUN) pytest -q -m '$(FAST)' $(ARGS)
+
+format: $(READY) ## format the code and mend what ruff can mend
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+bench-%: ## run benchmarks/bench_TOPIC.py in an environment of its own, with its peers
+	@if [ ! -f benchmarks/bench_$*.py ] || [ ! -f benchmarks/requirements-$*.txt ]; then \
+	  echo "make $@: needs benchmarks/bench_$*.py and benchmarks/requirements-$*.txt;" \
+	    "topics: $(or $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py)),none yet)" >&2; exit 2; fi
+	@$(MAKE) .venv-bench-$*/.installed
+	@.venv-bench-$*/bin/python benchmarks/bench_$*.py $(ARGS)
+
+clean: ## remove environments, caches and build outputs; runs/ stays
+	rm -rf $(VENV) .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv: $(READY) ## make the environment, once
+
+# torch comes first and alone, so that a build already chosen for the machine (CPU, CUDA) is kept by all that follows.
+# The mark is written last: an installation that failed is tried again.
+define install
+@rm -f $@
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  || { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 | tail -n 1). Try: make PYTHON=python3.12 ..." >&2; exit 2; }
+@set -e; \
+  version='import pip, sys; print(sys.version)'; \
+  wanted=$$($(PYTHON) -c 'import sys; print(sys.version)'); \
+  [ "$$($(@D)/bin/python -c "$$version" 2>/dev/null)" = "$$wanted" ] || $(PYTHON) -m venv --clear $(@D); \
+  echo 'Installing into $(@D); the first time takes minutes'; \
+  $(@D)/bin/python -m pip install --quiet -c constraints.txt torch; \
+  $(@D)/bin/python -m pip install --quiet $(1); \
+  touch $@
+endef
+
+$(READY): pyproject.toml constraints.txt
+	$(call install,-c constraints.txt -e '.[dev]')
+
+# Peers may need older packages than ours, so their file says itself what it pins.
+.venv-bench-%/.installed: benchmarks/requirements-%.txt pyproject.toml constraints.txt
+	$(call install,-e . -r $<)

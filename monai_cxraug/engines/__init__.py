@@ -1,0 +1,1 @@
+"""Engines: the training step and its clock, images seen."""

@@ -1,0 +1,23 @@
+"""Inferers: how an engine calls its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+
+class AutocastInferer(Inferer):  # type: ignore[misc]
+    """Calls the network under bfloat16 autocast on whatever device the images are on.
+
+    MONAI's engines know CUDA's autocast only; on a CPU with bfloat16 units it is about twice as fast as float32.
+    """
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Return the network's output for ``inputs`` ``[N, C, H, W]``."""
+        plain = inputs.as_subclass(Tensor)  # a MetaTensor costs time at every layer
+        with torch.autocast(plain.device.type, dtype=torch.bfloat16):
+            return network(plain, *args, **kwargs)

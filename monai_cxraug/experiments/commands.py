@@ -1,0 +1,119 @@
+"""What the command line and the configurations of ``configs/`` run: each a few arguments and a ``run()``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from monai_cxraug.data.pack import Progress
+from monai_cxraug.data.prepare import Request, prepare
+from monai_cxraug.experiments.experiment import DataSpec, Experiment, load_experiment
+from monai_cxraug.experiments.plan import read_plan
+from monai_cxraug.experiments.runner import Runner, evaluate_run
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """``cxraug prepare``: a source becomes a manifest and a pack.
+
+    Args:
+        out: folder to fill.
+        source: name of the source; the other arguments are those of :class:`~monai_cxraug.data.prepare.Request`.
+    """
+
+    out: str | Path
+    source: str
+    images: str | None = None
+    labels: str | None = None
+    lists: str | None = None
+    size: int = 64
+    count: int = 1200
+    seed: int = 0
+
+    def run(self) -> Path:
+        """Prepare, show progress, and return the manifest's path."""
+        texts = (str(value) if value is not None else None for value in (self.images, self.labels, self.lists))
+        request = Request(self.source, *texts, size=self.size, count=self.count, seed=self.seed)
+        manifest = prepare(request, Path(self.out), progress_bar(f"prepare {self.source}"))
+        print(manifest)
+        return manifest
+
+
+@dataclass(frozen=True)
+class RunExperiment:
+    """``cxraug run``: everything that an experiment file declares.
+
+    Args:
+        file: the experiment file.
+        out: folder of the run; default ``runs/<name>``.
+        settings: overrides, ``key.key=value`` each.
+        smoke: tiny budget on generated phantoms in the source's own layout.
+    """
+
+    file: str | Path
+    out: str | Path | None = None
+    settings: Sequence[str] = ()
+    smoke: bool = False
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The experiment, read and checked."""
+        return load_experiment(self.file, self.settings, substitute=not self.smoke)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return Path(self.out) if self.out is not None else Path("runs") / self.experiment.name
+
+    def run(self) -> Path:
+        """Run what is not done yet and return the path of ``results.json``."""
+        return Runner(self.experiment, self.folder, self.smoke, say, progress_bar("prepare")).execute()
+
+
+@dataclass(frozen=True)
+class EvaluateRun:
+    """``cxraug evaluate``: every cell of a run on images never seen before.
+
+    Args:
+        folder: the run.
+        manifest: the images.
+        out: folder for the results.
+        split: keep this split; default every image.
+        where: keep images whose columns have these values.
+    """
+
+    folder: str | Path
+    manifest: str | Path
+    out: str | Path
+    split: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self) -> Path:
+        """Evaluate and return the path of ``results.json``."""
+        spec = DataSpec(manifest=str(self.manifest), split=self.split, where=self.where)
+        run = Path(self.folder)
+        return evaluate_run(run, read_plan(run), spec, Path(self.out), say)
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)
+
+
+def progress_bar(label: str) -> Progress:
+    """Return a function of (done, total) that keeps one tqdm line; a new total starts a new line."""
+    from tqdm import tqdm
+
+    bars: dict[int, tqdm] = {}
+
+    def show(done: int, total: int) -> None:
+        if total not in bars:
+            bars[total] = tqdm(total=total, desc=label, unit="image", file=sys.stderr, mininterval=0.5, leave=False)
+        bars[total].update(done - bars[total].n)
+        if done >= total:
+            bars.pop(total).close()
+
+    return show

@@ -1,0 +1,318 @@
+"""The experiment file: data, not code. What was declared before the run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from monai_cxraug.bundle_config import refuse_active
+from monai_cxraug.errors import ConfigError, InputError, nearest
+from monai_cxraug.experiments.arms import ARMS
+
+DATA_VARIABLE = "CXRAUG_DATA"
+_SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Images for one role: a source to prepare, or a manifest that is there.
+
+    Args:
+        source: a source of ``cxraug prepare``; or give ``manifest``.
+        manifest: path of a manifest with its pack beside it; or give ``source``.
+        images: folder or archive of the source.
+        labels: table of the source, when it lies elsewhere.
+        lists: folder of split lists, when it lies elsewhere.
+        split: split to use; None uses every row.
+        where: columns to the values they must have.
+        size: side of the images in pixels.
+        count: number of images of a generated phantom set.
+        seed: of a phantom set and of splits that are cut here.
+    """
+
+    source: str | None = None
+    manifest: str | None = None
+    images: str | None = None
+    labels: str | None = None
+    lists: str | None = None
+    split: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    size: int = 64
+    count: int = 1200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images by role. Cells are judged on ``test`` when it is given, else on ``validation``."""
+
+    train: DataSpec
+    validation: DataSpec | None = None
+    test: DataSpec | None = None
+
+    @property
+    def judged(self) -> tuple[str, DataSpec]:
+        """Role and images that the cells are judged on."""
+        if self.test is not None:
+            return "test", self.test
+        if self.validation is not None:
+            return "validation", self.validation
+        raise ConfigError("data", "needs 'validation' or 'test'", "neither", "say what the cells are judged on")
+
+    def roles(self) -> dict[str, DataSpec]:
+        """Return the roles that are given."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {role: spec for role, spec in named.items() if spec is not None}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What training may cost; the same for every arm.
+
+    Args:
+        generator: settings of the generator bundle's training, for example ``total_images``.
+        classifier: settings of the classifier bundle's training, for example ``steps``.
+        threads: CPU threads of every stage, pinned so that results repeat; 0 leaves the machine's default.
+        replicates: bootstrap replicates of every interval.
+    """
+
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    classifier: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 0
+    replicates: int = 2000
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The primary comparison, declared before the run.
+
+    Args:
+        arm: arm in question.
+        reference: arm it is compared with.
+        finding: a studied finding, or ``macro`` for their mean.
+        metric: ``auroc``.
+        fraction: fraction of the training patients; default the largest.
+        ratio: synthetic images per real positive; default the first.
+    """
+
+    arm: str
+    reference: str
+    finding: str = "macro"
+    metric: str = "auroc"
+    fraction: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A grid of cells and the comparison declared before it ran.
+
+    Args:
+        name: short identifier.
+        data: images by role.
+        findings: the rare findings under study: each gets a generator and a comparison.
+        arms: ways to train the classifier; see :data:`~monai_cxraug.experiments.arms.ARMS`.
+        endpoint: the primary comparison.
+        title: one line for the report.
+        classes: findings that the classifier learns; default every finding of the training manifest.
+        fractions: shares of the training patients.
+        ratios: added images per real positive image of a studied finding.
+        seeds: training seeds; generators are refitted for each.
+        budget: what training may cost.
+        allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
+    """
+
+    name: str
+    data: Data
+    findings: Sequence[str]
+    arms: Sequence[str]
+    endpoint: Endpoint
+    title: str = ""
+    classes: Sequence[str] | None = None
+    fractions: Sequence[float] = (1.0,)
+    ratios: Sequence[float] = (1.0,)
+    seeds: Sequence[int] = (0,)
+    budget: Budget = field(default_factory=Budget)
+    allow_synthetic_majority: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Return the experiment as plain values."""
+        return asdict(self)
+
+
+def load_experiment(path: str | Path, settings: Sequence[str] = (), substitute: bool = True) -> Experiment:
+    """Read, override and check an experiment file.
+
+    Args:
+        path: YAML file.
+        settings: overrides, ``key.key=value`` each; the value is YAML.
+        substitute: replace ``${CXRAUG_DATA}``; a smoke run needs no data and leaves it.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        InputError: the file is missing or not YAML.
+        ConfigError: a key or value breaks a rule; unknown keys come with the nearest known one.
+    """
+    path = Path(path)
+    document = _read_yaml(path)
+    for setting in settings:
+        _override(document, setting)
+    if substitute:
+        document = _substitute(document, str(path))
+    refuse_active({key: value for key, value in document.items() if substitute or key != "data"}, str(path))
+    return make_experiment(document, str(path))
+
+
+def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
+    """Build and check an experiment from plain values.
+
+    Args:
+        document: the values.
+        where: file to name in errors.
+
+    Raises:
+        ConfigError: a key or value breaks a rule.
+    """
+    values = dict(document)
+    nested: dict[str, Callable[[Any, str], Any]] = {
+        "data": _data,
+        "budget": _maker(Budget),
+        "endpoint": _maker(Endpoint),
+    }
+    for key, make in nested.items():
+        if key in values:
+            values[key] = make(values[key], f"{where} key {key!r}")
+    experiment = _make(Experiment, values, where)
+    _check(experiment, where)
+    return experiment
+
+
+def _data(value: Any, where: str) -> Data:
+    _require_mapping(value, where)
+    given = {role: spec for role, spec in value.items() if spec is not None}
+    specs = {role: _make(DataSpec, spec, f"{where} {role!r}") for role, spec in given.items()}
+    return _make(Data, specs, where)
+
+
+def _maker(cls: type[T]) -> Callable[[Any, str], T]:
+    return lambda value, where: _make(cls, value, where)
+
+
+def _make(cls: type[T], value: Any, where: str) -> T:
+    """Build a dataclass from a mapping whose keys must be its fields."""
+    _require_mapping(value, where)
+    known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"{where} key {key!r}", "unknown key", repr(key), nearest(str(key), known))
+    for name, entry in known.items():
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if required and value.get(name) is None:
+            raise ConfigError(f"{where} key {name!r}", "a value is required", "none", f"add '{name}: …'")
+    return cls(**value)
+
+
+def _check(experiment: Experiment, where: str) -> None:
+    _check_lists(experiment, where)
+    for arm in (*experiment.arms, experiment.endpoint.arm, experiment.endpoint.reference):
+        if arm not in ARMS:
+            raise ConfigError(f"{where} key 'arms'", "unknown arm", repr(arm), nearest(str(arm), ARMS))
+    for key in ("arm", "reference"):
+        arm = getattr(experiment.endpoint, key)
+        if arm not in experiment.arms:
+            known = ", ".join(experiment.arms)
+            raise ConfigError(f"{where} key 'endpoint.{key}'", "must be one of the arms", repr(arm), f"arms: {known}")
+    finding = experiment.endpoint.finding
+    if finding not in (*experiment.findings, "macro"):
+        hint = nearest(finding, (*experiment.findings, "macro"))
+        raise ConfigError(f"{where} key 'endpoint.finding'", "must be a studied finding or macro", repr(finding), hint)
+    if experiment.endpoint.metric != "auroc":
+        raise ConfigError(f"{where} key 'endpoint.metric'", "must be auroc", repr(experiment.endpoint.metric))
+    for role, spec in experiment.data.roles().items():
+        if (spec.source is None) == (spec.manifest is None):
+            rule = "give either 'source' or 'manifest'"
+            raise ConfigError(f"{where} key 'data.{role}'", rule, "both" if spec.source else "neither")
+    _ = experiment.data.judged
+
+
+def _check_lists(experiment: Experiment, where: str) -> None:
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "findings": (lambda item: isinstance(item, str), "names of findings"),
+        "arms": (lambda item: isinstance(item, str), "names of arms"),
+        "fractions": (lambda item: _is_number(item) and 0 < item <= 1, "numbers above 0 and at most 1"),
+        "ratios": (lambda item: _is_number(item) and item > 0, "numbers above 0"),
+        "seeds": (lambda item: isinstance(item, int) and not isinstance(item, bool) and item >= 0, "whole numbers"),
+    }
+    for key, (fits, wanted) in rules.items():
+        values = getattr(experiment, key)
+        fine = isinstance(values, list | tuple) and values and all(map(fits, values)) and len({*values}) == len(values)
+        if not fine:
+            raise ConfigError(f"{where} key {key!r}", f"must be a list of different {wanted}", repr(values))
+    if not isinstance(experiment.budget.replicates, int) or experiment.budget.replicates < 100:
+        rule = "must be a whole number of at least 100"
+        raise ConfigError(f"{where} key 'budget.replicates'", rule, repr(experiment.budget.replicates))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, "experiment file must exist", error.strerror or error, "check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(path, "must be YAML", error, "mend the file") from None
+    _require_mapping(document, str(path))
+    return dict(document)
+
+
+def _override(document: dict[str, Any], setting: str) -> None:
+    name, sign, text = setting.partition("=")
+    if not sign or not name:
+        raise ConfigError(f"--set {setting}", "must read KEY=VALUE", repr(setting), "for example seeds=[0,1]")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {name}", "the value must be YAML", error, "quote it") from None
+    *parents, last = name.split(".")
+    for parent in parents:
+        document = document.setdefault(parent, {})
+        _require_mapping(document, f"--set {name}")
+    document[last] = value
+
+
+def _substitute(value: Any, where: str) -> Any:
+    if isinstance(value, str):
+        return _SUBSTITUTION.sub(lambda match: _variable(match.group(1), where), value)
+    if isinstance(value, Mapping):
+        return {key: _substitute(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, where) for item in value]
+    return value
+
+
+def _variable(name: str, where: str) -> str:
+    if name != DATA_VARIABLE:
+        raise ConfigError(where, f"only ${{{DATA_VARIABLE}}} is substituted", f"${{{name}}}", "write the value itself")
+    value = os.environ.get(DATA_VARIABLE)
+    if not value:
+        mend = f"set {DATA_VARIABLE} to the folder of the data, or try --smoke"
+        raise ConfigError(where, f"uses ${{{DATA_VARIABLE}}}", "the variable is not set", mend)
+    return value
+
+
+def _require_mapping(value: Any, where: str) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigError(where, "must be a mapping of keys to values", type(value).__name__, "mend the file")

@@ -1,0 +1,257 @@
+"""Results: every number of an experiment, computed from the predictions of its cells and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_cxraug.artifacts import write_json
+from monai_cxraug.errors import StateError
+from monai_cxraug.experiments.arms import ARMS, missing_controls
+from monai_cxraug.experiments.experiment import Experiment
+from monai_cxraug.experiments.plan import CellPlan, Plan
+from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate, holm
+from monai_cxraug.predictions import Predictions, read_predictions
+
+SCHEMA = "cxraug.results/1"
+METRICS_SCHEMA = "cxraug.metrics/1"
+MACRO = "macro"
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells that differ by seed alone: an arm at a fraction and a ratio."""
+
+    arm: str
+    fraction: float
+    ratio: float | None
+    cells: Sequence[CellPlan]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The columns that name the group in the results."""
+        return {"arm": self.arm, "fraction": self.fraction, "ratio": self.ratio}
+
+
+def compute_results(plan: Plan, predictions: Mapping[str, Predictions], split: str) -> dict[str, Any]:
+    """Estimate every arm and compare those the experiment asks about.
+
+    Args:
+        plan: what was declared.
+        predictions: cell id to its answers; all cells answered on the same images in the same order.
+        split: role of those images, for the record.
+
+    Returns:
+        ``primary``, ``missing``, ``arms``, ``comparisons``, ready for ``results.json``.
+
+    Raises:
+        StateError: cells answered on different images.
+    """
+    _require_same_images(predictions)
+    experiment = plan.experiment
+    groups = _groups(plan.cells)
+    arms = [row for group in groups for row in _arm_rows(group, predictions, plan)]
+    comparisons = _comparisons(groups, predictions, experiment)
+    return {
+        "name": experiment.name,
+        "title": experiment.title or experiment.name,
+        "split": split,
+        "primary": _primary(experiment, comparisons),
+        "missing": missing_controls(experiment.arms),
+        "arms": arms,
+        "comparisons": comparisons,
+    }
+
+
+@dataclass(frozen=True)
+class SummarisePredictions:
+    """Writes AUROC with 95 % intervals of one table of predictions.
+
+    Args:
+        predictions: table to read.
+        path: JSON file to write.
+        replicates: bootstrap replicates over patients.
+    """
+
+    predictions: str | Path
+    path: str | Path
+    replicates: int = 2000
+
+    def run(self) -> dict[str, Any]:
+        """Compute and write, per finding: ``auroc``, ``interval``, ``n``, ``positives``."""
+        table = read_predictions(Path(self.predictions))
+        rows = {}
+        for column, finding in enumerate(table.findings):
+            found = estimate(table.probs[None, :, column], table.labels[:, column], table.patients, self.replicates)
+            rows[finding] = _estimate_values(found)
+        write_json(self.path, METRICS_SCHEMA, {"findings": rows, "patients": len(set(table.patients))})
+        return rows
+
+
+def _groups(cells: Sequence[CellPlan]) -> list[Group]:
+    found: dict[tuple[str, float, float | None], list[CellPlan]] = {}
+    for cell in cells:
+        found.setdefault((cell.arm, cell.fraction, cell.ratio), []).append(cell)
+    return [Group(*key, sorted(members, key=lambda cell: cell.seed)) for key, members in found.items()]
+
+
+def _arm_rows(group: Group, predictions: Mapping[str, Predictions], plan: Plan) -> list[dict[str, Any]]:
+    rows = []
+    replicates = plan.experiment.budget.replicates
+    for finding in (*plan.classes, MACRO):
+        for seed, cells in [*((cell.seed, [cell]) for cell in group.cells), ("all", group.cells)]:
+            scores, labels, patients = _arrays(cells, predictions, finding, plan.experiment.findings)
+            found = estimate(scores, labels, patients, replicates)
+            rows.append({**group.key, "seed": seed, "finding": finding, **_estimate_values(found)})
+    return rows
+
+
+def _comparisons(
+    groups: Sequence[Group], predictions: Mapping[str, Predictions], experiment: Experiment
+) -> list[dict[str, Any]]:
+    """Compare every arm with every arm listed before it; adjust by Holm over findings x fractions (evidence rule 4)."""
+    rows = []
+    for later, arm in enumerate(experiment.arms):
+        for reference in experiment.arms[:later]:
+            families: dict[float | None, list[dict[str, Any]]] = {}
+            for group in (group for group in groups if group.arm == arm):
+                for base in (base for base in groups if _is_reference(base, group, reference)):
+                    for finding in (*experiment.findings, MACRO):
+                        row = _compare(group, base, finding, predictions, experiment)
+                        families.setdefault(group.ratio, []).append(row)
+            for family in families.values():
+                rows += _judge(family, experiment)
+    return rows
+
+
+def _is_reference(base: Group, group: Group, reference: str) -> bool:
+    return base.arm == reference and base.fraction == group.fraction and base.ratio in (None, group.ratio)
+
+
+def _compare(
+    group: Group, base: Group, finding: str, predictions: Mapping[str, Predictions], experiment: Experiment
+) -> dict[str, Any]:
+    ours, labels, patients = _arrays(group.cells, predictions, finding, experiment.findings)
+    theirs, _, _ = _arrays(base.cells, predictions, finding, experiment.findings)
+    found = compare(ours, theirs, labels, patients, experiment.budget.replicates)
+    return {
+        "arm": group.arm,
+        "reference": base.arm,
+        "fraction": group.fraction,
+        "ratio": group.ratio,
+        "finding": finding,
+        **_difference_values(found),
+    }
+
+
+def _judge(family: list[dict[str, Any]], experiment: Experiment) -> list[dict[str, Any]]:
+    """Add adjusted p-values and verdicts. The macro mean is one summary of the findings, not one more of them."""
+    single = [row for row in family if row["finding"] != MACRO]
+    for row, adjusted in zip(single, holm([row["p"] for row in single]), strict=True):
+        row["p_holm"] = None if np.isnan(adjusted) else adjusted
+    for row in family:
+        row.setdefault("p_holm", row["p"])
+        row["verdict"] = verdict(row, experiment.arms)
+    return family
+
+
+def verdict(row: Mapping[str, Any], arms: Sequence[str]) -> str:
+    """Say what a comparison shows.
+
+    Args:
+        row: ``arm``, ``reference``, ``difference``, ``interval`` and ``p_holm`` of a comparison.
+        arms: arms of the experiment.
+
+    Returns:
+        ``helps``, ``no evidence``, ``harms``; or ``comparison incomplete`` when a generator is judged and a control is
+        missing (evidence rule 3).
+    """
+    if (ARMS[row["arm"]].uses_generator or ARMS[row["reference"]].uses_generator) and missing_controls(arms):
+        return "comparison incomplete"
+    if row["interval"] is None or row["p_holm"] is None:
+        return "no evidence"
+    low, high = row["interval"]
+    if row["p_holm"] > _LEVEL or low <= 0 <= high:
+        return "no evidence"
+    return "helps" if low > 0 else "harms"
+
+
+def _primary(experiment: Experiment, comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    endpoint = experiment.endpoint
+    fraction = max(experiment.fractions) if endpoint.fraction is None else endpoint.fraction
+    ratio = experiment.ratios[0] if endpoint.ratio is None else endpoint.ratio
+    pair, sign = (endpoint.arm, endpoint.reference), 1
+    if not any((row["arm"], row["reference"]) == pair for row in comparisons):
+        pair, sign = (endpoint.reference, endpoint.arm), -1
+    wanted = {"arm": pair[0], "reference": pair[1], "finding": endpoint.finding, "fraction": fraction}
+    for row in comparisons:
+        if all(row[key] == value for key, value in wanted.items()) and row["ratio"] in (None, ratio):
+            turned = row if sign == 1 else _turn(row, experiment)
+            return {"endpoint": endpoint.metric, **turned}
+    raise StateError(
+        "experiment key 'endpoint'", "must name a comparison of the grid", str(wanted), "mend the endpoint"
+    )
+
+
+def _turn(row: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """The same comparison from the reference's side."""
+    interval = None if row["interval"] is None else [-row["interval"][1], -row["interval"][0]]
+    difference = None if row["difference"] is None else -row["difference"]
+    turned = {
+        **row,
+        "arm": row["reference"],
+        "reference": row["arm"],
+        "difference": difference,
+        "interval": interval,
+    }
+    return {**turned, "verdict": verdict(turned, experiment.arms)}
+
+
+def _arrays(
+    cells: Sequence[CellPlan], predictions: Mapping[str, Predictions], finding: str, studied: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Scores ``[S, n]`` (``[S, n, K]`` for the macro mean), labels and patients."""
+    first = predictions[cells[0].id]
+    columns = [first.findings.index(name) for name in (studied if finding == MACRO else [finding])]
+    scores = np.stack([predictions[cell.id].probs[:, columns] for cell in cells])
+    labels = first.labels[:, columns]
+    return (scores, labels, first.patients) if finding == MACRO else (scores[..., 0], labels[:, 0], first.patients)
+
+
+def _require_same_images(predictions: Mapping[str, Predictions]) -> None:
+    tables = iter(predictions.items())
+    name, first = next(tables)
+    for other, table in tables:
+        same = table.images == first.images and table.findings == first.findings
+        if not (same and np.array_equal(table.labels, first.labels, equal_nan=True)):
+            rule = "all cells must answer on the same images"
+            raise StateError(f"cells {name} and {other}", rule, "other images or labels", "run the experiment again")
+
+
+def _estimate_values(found: Estimate) -> dict[str, Any]:
+    return {
+        "auroc": _number(found.auroc),
+        "interval": None if found.interval is None else list(found.interval),
+        "n": found.n,
+        "positives": found.positives,
+    }
+
+
+def _difference_values(found: Difference) -> dict[str, Any]:
+    return {
+        "difference": _number(found.difference),
+        "interval": None if found.interval is None else list(found.interval),
+        "p": _number(found.p),
+        "n": found.n,
+        "positives": found.positives,
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,1 @@
+"""Handlers: what happens around the training step (resuming, averaging, pictures, progress)."""

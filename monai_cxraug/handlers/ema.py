@@ -1,0 +1,26 @@
+"""Averages a network's weights while a supervised trainer runs."""
+
+from __future__ import annotations
+
+from ignite.engine import Engine, Events
+
+from monai_cxraug.engines.ema import ExponentialMovingAverage
+
+
+class AverageWeights:
+    """Updates an average after every iteration; its half-life counts iterations.
+
+    Args:
+        ema: the average of the network that the engine trains.
+    """
+
+    def __init__(self, ema: ExponentialMovingAverage) -> None:
+        self.ema = ema
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the engine's iterations."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Take one iteration into the average."""
+        self.ema.update(1, engine.state.iteration - 1)

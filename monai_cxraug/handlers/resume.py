@@ -1,0 +1,239 @@
+"""One checkpoint that holds everything that resumes, so that a killed training continues as if it never stopped."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from monai_cxraug.artifacts import atomic_path
+from monai_cxraug.errors import ConfigError, StateError
+
+SCHEMA = "cxraug.checkpoint/1"
+#: the checkpoint's entry that is not an object's state.
+CLOCK = "resume"
+_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+class Resume:
+    """Loads the checkpoint when training starts and writes it after epochs, at the end and when asked to stop.
+
+    The file holds the state of each object under its name — so MONAI's ``CheckpointLoader`` reads it too — and under
+    ``"resume"`` the clock, torch's random state, the fingerprint and each object's ``settings`` if it has any.
+    An engine's own ``resumables`` (see ``ProgressiveGanTrainer``) are held without being named.
+
+    On SIGINT and SIGTERM the running iteration is finished and the checkpoint written before the signal takes its
+    course; a second signal takes it at once. List this handler first: others then see the loaded state, and it saves
+    after them.
+
+    Resuming is exact when batch k depends on k alone, and the loader's own draws do not touch torch's global random
+    state between epochs (a sampler over the whole training, or a loader with its own ``generator``).
+
+    Args:
+        path: the checkpoint file.
+        objects: what resumes, by name: anything with ``state_dict`` and ``load_state_dict``, or a ``torch.Generator``.
+        every: epochs between checkpoints.
+        sampler: its ``skip`` is set to the number of batches already consumed.
+        fingerprint: identifies the settings; a checkpoint of other settings is refused.
+
+    Raises:
+        ConfigError: ``every`` is below 1 or an object has the reserved name.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        objects: Mapping[str, Any],
+        every: int = 1,
+        sampler: Any = None,
+        fingerprint: str = "",
+    ) -> None:
+        if every < 1:
+            raise ConfigError("Resume(every)", "must be at least 1", every, "give a number of epochs")
+        if CLOCK in objects:
+            raise ConfigError("Resume(objects)", f"the name {CLOCK!r} is reserved", mend="choose another name")
+        self.path, self.objects, self.every = Path(path), dict(objects), every
+        self.sampler, self.fingerprint = sampler, fingerprint
+        self._saved_at = -1
+        self._rng: dict[str, Any] | None = None
+        self._signals = _StopSignals()
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the engine."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._failed)
+
+    def _start(self, engine: Engine) -> None:
+        self._saved_at = -1
+        if self.path.exists():
+            self.load(engine)
+        self._signals.watch()
+        if not engine.has_event_handler(self._completed, Events.COMPLETED):
+            # registered only now, so that they run after the handlers that change what is saved
+            engine.add_event_handler(Events.GET_BATCH_STARTED, self._restore_rng)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_if_asked)
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self.save)
+            engine.add_event_handler(Events.COMPLETED, self._completed)
+
+    def _completed(self, engine: Engine) -> None:
+        self.save(engine)
+        self._signals.release()
+
+    def _failed(self, engine: Engine, error: BaseException) -> None:
+        # nothing is saved: the failure may lie in the middle of a step
+        self._signals.release()
+        raise error
+
+    def _stop_if_asked(self, engine: Engine) -> None:
+        if (number := self._signals.received) is not None:
+            self.save(engine)
+            self._signals.release()
+            signal.raise_signal(number)
+
+    def _restore_rng(self, engine: Engine) -> None:
+        # as late as this because making the loader's iterator draws from torch's random state
+        if self._rng is not None:
+            _set_rng(self._rng)
+            self._rng = None
+
+    # --- the file ---
+
+    def save(self, engine: Engine) -> None:
+        """Write the checkpoint atomically, unless it holds this iteration already; on rank 0 only."""
+        if engine.state.iteration == self._saved_at or _rank() != 0:
+            return
+        objects = self._all_objects(engine)
+        clock = {
+            "schema": SCHEMA,
+            "fingerprint": self.fingerprint,
+            "iteration": engine.state.iteration,
+            "images_seen": getattr(engine.state, "images_seen", None),
+            "rng": _get_rng(),
+            "settings": {name: item.settings for name, item in objects.items() if hasattr(item, "settings")},
+        }
+        with atomic_path(self.path) as temporary:
+            torch.save({CLOCK: clock, **{name: _state_of(item) for name, item in objects.items()}}, temporary)
+        self._saved_at = engine.state.iteration
+
+    def load(self, engine: Engine) -> None:
+        """Load the checkpoint into the objects and the engine's clock.
+
+        Raises:
+            StateError: the file is unreadable, of other settings, or does not fit the objects.
+        """
+        checkpoint = read_checkpoint(self.path)
+        clock = checkpoint[CLOCK]
+        if clock["fingerprint"] != self.fingerprint:
+            found = f"{clock['fingerprint']!r}, expected {self.fingerprint!r}"
+            mend = "restore the settings it was made with, or remove the file to start anew"
+            raise StateError(self.path, "checkpoint was made with other settings", found, mend)
+        objects = self._all_objects(engine)
+        if missing := sorted(set(objects) - set(checkpoint)):
+            raise StateError(self.path, "checkpoint must hold every object", f"no {', '.join(missing)}", _ANEW)
+        for name, item in objects.items():
+            try:
+                _load_into(item, checkpoint[name])
+            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise StateError(self.path, f"state of {name!r} does not fit", error, _ANEW) from None
+        self._set_clock(engine, clock)
+
+    def _set_clock(self, engine: Any, clock: Mapping[str, Any]) -> None:
+        state = engine.state
+        state.iteration = self._saved_at = clock["iteration"]
+        if state.epoch_length is None:
+            raise ConfigError("epoch_length", "must be known to resume", mend="give the engine an epoch_length")
+        state.epoch = state.iteration // state.epoch_length
+        if clock["images_seen"] is not None:
+            state.images_seen = clock["images_seen"]
+        if self.sampler is not None:
+            self.sampler.skip = state.iteration
+        self._rng = clock["rng"]
+
+    def _all_objects(self, engine: Engine) -> dict[str, Any]:
+        return {**getattr(engine, "resumables", {}), **self.objects}
+
+
+_ANEW = "remove the file to start anew, or use the settings it was made with"
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint that :class:`Resume` wrote, onto the CPU, weights only.
+
+    Returns:
+        Object states by name, and under ``"resume"``: ``iteration``, ``images_seen``, ``fingerprint``, ``settings``
+        and ``rng``.
+
+    Raises:
+        StateError: the file is missing, unreadable or not such a checkpoint.
+    """
+    mend = "remove the file to start anew, or restore a whole copy"
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StateError(path, "checkpoint must be readable", reason, mend) from None
+    clock = checkpoint.get(CLOCK) if isinstance(checkpoint, dict) else None
+    if not isinstance(clock, dict) or clock.get("schema") != SCHEMA:
+        raise StateError(path, f"must be a checkpoint with schema {SCHEMA!r}", "something else", mend)
+    return dict(checkpoint)
+
+
+def _state_of(item: Any) -> Any:
+    return item.get_state() if isinstance(item, torch.Generator) else item.state_dict()
+
+
+def _load_into(item: Any, state: Any) -> None:
+    if isinstance(item, torch.Generator):
+        item.set_state(state)
+    else:
+        item.load_state_dict(state)
+
+
+def _get_rng() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_rng(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _rank() -> int:
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+class _StopSignals:
+    """Remembers the first SIGINT or SIGTERM; from then on signals act as they did before."""
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def watch(self) -> None:
+        """Start listening; Python lets only the main thread do so."""
+        self.received = None
+        if not self._before and threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._remember) for number in self.numbers}
+
+    def release(self) -> None:
+        """Put the previous handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self.release()

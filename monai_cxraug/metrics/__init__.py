@@ -1,0 +1,21 @@
+"""Evidence in numbers: AUROC, intervals over patients and seeds, paired comparisons. No torch in here."""
+
+from __future__ import annotations
+
+from monai_cxraug.metrics.auroc import auroc, bootstrap_auroc
+from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate, holm
+from monai_cxraug.metrics.resampling import bootstrap_p, patient_weights, percentile_interval, seed_weights
+
+__all__ = [
+    "Difference",
+    "Estimate",
+    "auroc",
+    "bootstrap_auroc",
+    "bootstrap_p",
+    "compare",
+    "estimate",
+    "holm",
+    "patient_weights",
+    "percentile_interval",
+    "seed_weights",
+]

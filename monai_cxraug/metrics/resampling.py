@@ -1,0 +1,108 @@
+"""The bootstrap over patients and seeds: what is drawn, and what is read from the replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monai_cxraug.errors import ConfigError, InputError
+
+#: a result is withheld when a larger share of the replicates than this could not be computed (is NaN).
+MAX_UNDEFINED = 0.10
+
+
+def patient_weights(patients: Sequence[str], replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Draw patients with replacement, every image of a patient going with them (Field and Welsh, JRSS B 69, 2007).
+
+    Images of one patient resemble each other, so images are not exchangeable but patients are. Patients are drawn in
+    the order of their sorted names: the order of the images changes nothing.
+
+    Args:
+        patients: ``[n]`` patient of each image.
+        replicates: number of draws ``B``.
+        rng: source of randomness; it is advanced.
+
+    Returns:
+        ``[B, n]`` how many times each image is drawn. Rows sum to n only when patients have equally many images.
+
+    Raises:
+        ConfigError: fewer than one replicate.
+        InputError: no images.
+    """
+    if replicates < 1:
+        raise ConfigError("bootstrap replicates", "must be at least 1", replicates)
+    if len(patients) == 0:
+        raise InputError("bootstrap patients", "at least one image is needed", "none")
+    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates).astype(np.int32)
+    return counts[:, owner.reshape(-1)]
+
+
+def seed_weights(seeds: int, replicates: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw training seeds with replacement.
+
+    With few seeds this understates their spread (by the factor (S - 1)/S in variance), and with one seed it cannot
+    show it at all: the interval then holds for that seed's networks only.
+
+    Args:
+        seeds: number of seeds ``S``.
+        replicates: number of draws ``B``.
+        rng: source of randomness; it is advanced, except when ``seeds`` is 1.
+
+    Returns:
+        ``[B, S]`` weights of the seeds, each row summing to 1.
+    """
+    if seeds == 1:
+        return np.ones((replicates, 1))
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+
+
+def percentile_interval(samples: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """Central percentile interval of bootstrap replicates (Efron, Annals of Statistics 7, 1979).
+
+    Args:
+        samples: ``[B]`` replicates; NaN where a replicate had no value (for example, no positive patient drawn).
+        level: coverage aimed at, in (0, 1).
+
+    Returns:
+        Lower and upper end; None when more than a tenth of the replicates are NaN (two or fewer patients carry a
+        class), or when the others are fewer than ``2 / (1 - level)``, 40 at 95 %, which cannot resolve the tails.
+
+    Raises:
+        ConfigError: the level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError("interval level", "must be between 0 and 1", level, "write 0.95 for 95 %")
+    finite = _usable(samples)
+    if finite is None or len(finite) * (1 - level) < 2 - 1e-9:
+        return None
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_p(samples: ArrayLike) -> float:
+    """Two-sided p-value of "the difference is zero" from bootstrap replicates of the difference.
+
+    It is ``2 * min(1 + #{d <= 0}, 1 + #{d >= 0}) / (B + 1)``, at most 1: the smallest level whose percentile
+    interval touches zero, with the observation counted among the replicates so that it is never 0 (Davison and
+    Hinkley, Bootstrap Methods and their Application, 1997, section 4.4).
+
+    Args:
+        samples: ``[B]`` replicates of a difference; NaN replicates are left out of both counts and B.
+
+    Returns:
+        p in (0, 1]; NaN when more than a tenth of the replicates are NaN, as for ``percentile_interval``.
+    """
+    finite = _usable(samples)
+    if finite is None:
+        return float("nan")
+    tail = 1 + min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    return min(1.0, 2 * tail / (len(finite) + 1))
+
+
+def _usable(samples: ArrayLike) -> NDArray[np.float64] | None:
+    values = np.asarray(samples, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    return finite if len(finite) and len(finite) >= (1 - MAX_UNDEFINED) * len(values) else None

@@ -1,0 +1,122 @@
+"""Layers of the progressive GAN (Karras et al. 2017, arXiv 1710.10196)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (the customary name)
+
+#: gain of He initialisation before a leaky ReLU, as the paper's code uses it.
+HE_GAIN = math.sqrt(2.0)
+LEAK = 0.2
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.2."""
+    return F.leaky_relu(x, LEAK)
+
+
+def double(x: Tensor) -> Tensor:
+    """Repeat each pixel 2 x 2: ``[N, C, H, W]`` to ``[N, C, 2H, 2W]``."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def halve(x: Tensor) -> Tensor:
+    """Average each 2 x 2 square: ``[N, C, H, W]`` to ``[N, C, H/2, W/2]``."""
+    return F.avg_pool2d(x, 2)
+
+
+# --- Equalised learning rate (section 4.1) ---
+
+
+class EqualisedConv2d(nn.Module):
+    """Convolution whose unit-variance weight is scaled by gain / sqrt(fan-in) at run time; keeps height and width.
+
+    Args:
+        in_channels: channels coming in.
+        out_channels: channels going out.
+        kernel: odd side of the kernel in pixels.
+        gain: sqrt(2) before a leaky ReLU, 1 before nothing.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, gain: float = HE_GAIN) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.scale = gain / math.sqrt(in_channels * kernel**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``[N, in, H, W]`` to ``[N, out, H, W]``."""
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class EqualisedLinear(nn.Module):
+    """Dense layer whose unit-variance weight is scaled by gain / sqrt(fan-in) at run time.
+
+    Args:
+        in_features: features coming in.
+        out_features: features going out.
+        gain: sqrt(2) before a leaky ReLU, 1 before nothing.
+    """
+
+    def __init__(self, in_features: int, out_features: int, gain: float = HE_GAIN) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.scale = gain / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[N, in]`` to ``[N, out]``."""
+        return F.linear(x, self.weight * self.scale, self.bias)
+
+
+# --- Pixelwise feature normalisation (section 4.2) ---
+
+
+class PixelNorm(nn.Module):
+    """Divide the feature vector of each pixel by its root mean square over channels."""
+
+    epsilon = 1e-8
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[N, C, H, W]`` over C."""
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.epsilon)
+
+
+# --- Minibatch standard deviation (section 3) ---
+
+
+class MinibatchStd(nn.Module):
+    """Append one channel that holds how much the images of a group differ.
+
+    The batch is cut into ``max(1, N // group)`` runs of consecutive images whose sizes differ by at most one, so no
+    image stands alone unless the batch holds a single one (its deviation is then zero).
+
+    Args:
+        group: images per group; a remainder is spread over the groups.
+    """
+
+    epsilon = 1e-8
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[N, C, H, W]`` to ``[N, C + 1, H, W]``."""
+        n, _, height, width = x.shape
+        groups = max(1, n // self.group)
+        if n % groups == 0:
+            grouped = x.reshape(groups, n // groups, *x.shape[1:])  # [M, G, C, H, W]
+            deviation = self._deviation(grouped).repeat_interleave(n // groups)  # [N]
+        else:
+            parts = x.tensor_split(groups)
+            deviation = torch.cat([self._deviation(part[None]).expand(len(part)) for part in parts])  # [N]
+        return torch.cat([x, deviation[:, None, None, None].expand(n, 1, height, width)], dim=1)
+
+    def _deviation(self, grouped: Tensor) -> Tensor:
+        """Mean over features and pixels of the standard deviation within a group: ``[M, G, C, H, W]`` to ``[M]``."""
+        variance = (grouped - grouped.mean(dim=1, keepdim=True)).square().mean(dim=1)  # [M, C, H, W]
+        return (variance + self.epsilon).sqrt().mean(dim=(1, 2, 3))

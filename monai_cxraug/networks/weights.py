@@ -1,0 +1,134 @@
+"""Model files: weights with the description that rebuilds their network, loaded without running any code from them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_cxraug import __version__
+from monai_cxraug.artifacts import atomic_path
+from monai_cxraug.errors import InputError, StateError
+from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.pggan import ProgressiveGenerator
+
+SCHEMA = "cxraug.model/1"
+
+#: kind of model to its network class; a file names a kind, never a class.
+KINDS: dict[str, Callable[..., nn.Module]] = {"classifier": Classifier, "pggan": ProgressiveGenerator}
+#: where a model lies inside a folder: a cell or generator of a run, or a bundle.
+_PLACES = ("model.pt", "models/model.pt")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with what its file says about it.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        kind: a key of :data:`KINDS`.
+        about: findings, size, patients seen and so on; plain values.
+        path: the file.
+    """
+
+    network: nn.Module
+    kind: str
+    about: Mapping[str, Any]
+    path: Path
+
+
+def save_model(path: Path, kind: str, network: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write a model atomically; it loads with ``weights_only=True``.
+
+    Args:
+        path: file to write.
+        kind: a key of :data:`KINDS`.
+        network: has ``settings``, the arguments that rebuild it.
+        about: plain values to keep beside the weights.
+    """
+    document = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "kind": kind,
+        "settings": network.settings,
+        "about": dict(about),
+        "weights": network.state_dict(),
+    }
+    # by a stream: given a path, torch writes the (temporary) name into the file, and equal models would differ
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save(document, stream)
+
+
+@dataclass(frozen=True)
+class ExportModel:
+    """Writes a trained network as a model file; the last item of a training configuration's ``run``.
+
+    Args:
+        path: file to write.
+        kind: a key of :data:`KINDS`.
+        network: what to save.
+        about: plain values to keep beside the weights.
+    """
+
+    path: str | Path
+    kind: str
+    network: nn.Module
+    about: Mapping[str, Any]
+
+    def run(self) -> Path:
+        """Write the file and return its path."""
+        save_model(Path(self.path), self.kind, self.network, self.about)
+        return Path(self.path)
+
+
+def find_model(*places: str | Path) -> Path:
+    """Find the model file of a cell, a generator or a bundle.
+
+    Args:
+        places: files or folders, tried in order.
+
+    Raises:
+        InputError: none of them is or holds a model.
+    """
+    for place in map(Path, places):
+        for file in (place, *(place / name for name in _PLACES)):
+            if file.is_file():
+                return file
+    where = " or ".join(map(str, places))
+    rule = f"must be a model file, or a folder that holds {' or '.join(_PLACES)}"
+    found = "no such file in it" if any(Path(place).exists() for place in places) else "nothing there"
+    raise InputError(where, rule, found, "train first, or check the path")
+
+
+def load_model(where: str | Path, kind: str | None = None) -> Model:
+    """Load a model for inference.
+
+    Args:
+        where: model file, or a folder that holds one.
+        kind: the kind it must be; default any.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: missing or unreadable.
+        StateError: not one of our model files, or another kind.
+    """
+    path = find_model(where)
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise InputError(path, "must be a model file of plain tensors", reason, "train or fetch it again") from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise StateError(path, f"must carry schema {SCHEMA!r}", "another content", "give a model.pt of this tool")
+    if document["kind"] not in ([kind] if kind else KINDS):
+        raise StateError(path, f"must be a {kind or ' or '.join(KINDS)}", document["kind"], "give another model")
+    network = KINDS[document["kind"]](**document["settings"])
+    network.load_state_dict(document["weights"])
+    return Model(network.eval(), document["kind"], document["about"], path)
