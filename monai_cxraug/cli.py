@@ -5,48 +5,67 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from monai_cxraug import __version__
-from monai_cxraug.errors import ConfigError, CxrAugError
+from monai_cxraug.errors import ConfigError, CxrAugError, nearest
 
-_EXAMPLES = """examples:
+_INTERRUPTED = 130
+#: what the parser keeps for itself beside the options.
+_OWN = frozenset({"command", "call", "parser"})
+_CLOSING = "A wrong input ends with one line that says how to mend it, and exit status 2."
+#: examples of each command; the program's own help shows them all.
+_EXAMPLES = {
+    "prepare": """\
   cxraug prepare nih --images nih_64.zip --size 64 --out data/nih64
-  cxraug prepare phantom --out data/phantom
+  cxraug prepare nih --images nih --labels lists/Data_Entry_2017_v2020.csv --lists lists --out data/nih
+  cxraug prepare phantom --count 600 --out data/phantom""",
+    "run": """\
   cxraug run configs/experiments/demo.yaml
-  cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --out runs/one_seed
   cxraug run configs/experiments/nih_first_light.yaml --smoke --out runs/smoke
-  cxraug evaluate runs/demo --manifest data/other/manifest.csv --out runs/demo_other
-  cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
-  cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions
-  cxraug bundles copy my_bundles
+  cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --set budget.threads=1 --out runs/one_seed""",
+    "evaluate": """\
+  cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
+    "report": """\
+  cxraug report runs/demo""",
+    "sample": """\
+  cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema""",
+    "predict": """\
+  cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions""",
+    "bundles copy": """\
+  cxraug bundles copy my_bundles""",
+}
 
-A wrong input ends with one line that says how to mend it, and exit status 2."""
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; options are never abbreviated, so that new ones break no script."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(CxrAugError.exit_status, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
+    examples = "\n".join(_EXAMPLES.values())
+    parser = _Parser(
         prog="cxraug",
         description="Does synthetic data help my rare classes? Evidence on your own radiographs.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n{examples}\n\nEach command says more: cxraug COMMAND --help.\n{_CLOSING}",
     )
     parser.add_argument("--version", action="version", version=f"cxraug {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands)
     _add_run(commands)
     _add_evaluate(commands)
-    _add_models(commands)
-    report = commands.add_parser("report", help="write the report of a run again, from its files alone")
-    report.add_argument("run", metavar="RUN", help="folder of a run or of an evaluation")
-    report.set_defaults(call=lambda args: _config("report", {"run_folder": args.run}))
-    bundles = commands.add_parser("bundles", help="take the MONAI bundles out of the package")
-    copy = bundles.add_subparsers(required=True, metavar="ACTION").add_parser("copy", help="copy every bundle")
-    copy.add_argument("dir", metavar="DIR")
-    copy.set_defaults(call=_copy_bundles)
+    _add_report(commands)
+    _add_sample(commands)
+    _add_predict(commands)
+    _add_bundles(commands)
     return parser
 
 
@@ -59,9 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 for input that the user can mend, 130 after Ctrl-C.
     """
-    args = build_parser().parse_args(arguments)
-    # set before torch reads it: one line of progress is worth more than its remarks
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    args, rest = build_parser().parse_known_args(arguments)
+    if rest:
+        _refuse_unknown(args.parser, rest[0])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard brings TensorFlow's remarks where that is there
     try:
         args.call(args)
     except CxrAugError as error:
@@ -69,59 +89,101 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         print("cxraug: interrupted; the same command continues", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     return 0
 
 
+# --- commands ---
+
+
 def _add_prepare(commands: Any) -> None:
-    prepare = commands.add_parser("prepare", help="make a manifest and a pack from a folder or archive of images")
+    prepare = _add(commands, "prepare", "make a manifest and a pack from a folder or archive of images", _prepare)
     prepare.add_argument("source", metavar="SOURCE", help="nih, phantom, or images (no labels)")
     prepare.add_argument("--images", metavar="PATH", help="folder or zip archive; phantom needs none")
     prepare.add_argument("--labels", metavar="CSV", help="table of labels, when it lies elsewhere")
     prepare.add_argument("--lists", metavar="DIR", help="folder of split lists, when they lie elsewhere")
-    prepare.add_argument("--out", metavar="DIR", required=True)
+    prepare.add_argument("--out", metavar="DIR", required=True, help="folder for manifest, pack, summary and pictures")
     prepare.add_argument("--size", type=int, default=64, metavar="N", help="side of the images in pixels (%(default)s)")
     prepare.add_argument("--count", type=int, default=1200, metavar="N", help="phantoms to generate (%(default)s)")
     prepare.add_argument("--seed", type=int, default=0, metavar="S", help="of phantoms and splits (%(default)s)")
-    prepare.set_defaults(call=lambda args: _config("prepare", _options(args)))
 
 
 def _add_run(commands: Any) -> None:
-    run = commands.add_parser("run", help="run an experiment; what is done already is not done again")
-    run.add_argument("experiment", metavar="EXPERIMENT.yaml")
+    run = _add(commands, "run", "run an experiment; what is done already is not done again", _run)
+    run.add_argument("experiment", metavar="EXPERIMENT.yaml", help="what to compare; see configs/experiments")
     run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, for example seeds=[0,1]"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, for example seeds=[0,1]; repeatable"
     )
     run.add_argument("--out", metavar="RUN", help="folder of the run (runs/<name>)")
     run.add_argument("--smoke", action="store_true", help="tiny budget on generated phantoms, to see that all runs")
-    run.set_defaults(call=lambda args: _config("run_experiment", _options(args)))
 
 
 def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="ask every cell of a run about images never seen before")
-    evaluate.add_argument("run_folder", metavar="RUN")
-    evaluate.add_argument("--manifest", metavar="MANIFEST.csv", required=True)
-    evaluate.add_argument("--out", metavar="DIR", required=True)
+    evaluate = _add(commands, "evaluate", "ask every cell of a run about images never seen before", _evaluate)
+    evaluate.add_argument("run_folder", metavar="RUN", help="folder of a finished run")
+    evaluate.add_argument("--manifest", metavar="MANIFEST.csv", required=True, help="images, made by cxraug prepare")
+    evaluate.add_argument("--out", metavar="DIR", required=True, help="folder for results, predictions and report")
     evaluate.add_argument("--split", metavar="NAME", help="train, val or test (every image)")
     evaluate.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="keep images whose column has this value"
     )
-    evaluate.set_defaults(call=lambda args: _config("evaluate", {**_options(args), "where": _pairs(args.where)}))
 
 
-def _add_models(commands: Any) -> None:
-    sample = commands.add_parser("sample", help="write a synthetic set")
+def _add_report(commands: Any) -> None:
+    report = _add(commands, "report", "write the report of a run again, from its files alone", _report)
+    report.add_argument("run_folder", metavar="RUN", help="folder of a run or of an evaluation")
+
+
+def _add_sample(commands: Any) -> None:
+    sample = _add(commands, "sample", "write a synthetic set", _sample)
     sample.add_argument("generator", metavar="GENERATOR", help="generator of a run, model file or bundle folder")
-    sample.add_argument("--finding", required=True, metavar="NAME")
-    sample.add_argument("--n", type=int, required=True, metavar="N")
-    sample.add_argument("--seed", type=int, default=0, metavar="S")
-    sample.add_argument("--out", required=True, metavar="DIR")
-    sample.set_defaults(call=_sample)
-    predict = commands.add_parser("predict", help="probabilities of every finding on radiographs")
+    sample.add_argument("--finding", required=True, metavar="NAME", help="the finding that the generator makes")
+    sample.add_argument("--n", type=int, required=True, metavar="N", help="number of images")
+    sample.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same images (%(default)s)")
+    sample.add_argument("--out", required=True, metavar="DIR", help="folder for the synthetic set")
+
+
+def _add_predict(commands: Any) -> None:
+    predict = _add(commands, "predict", "probabilities of every finding on radiographs", _predict)
     predict.add_argument("model", metavar="MODEL", help="cell of a run, model file or bundle folder")
     predict.add_argument("--images", required=True, metavar="PATH", help="folder, archive or file; DICOM, PNG or JPEG")
-    predict.add_argument("--out", required=True, metavar="DIR")
-    predict.set_defaults(call=_predict)
+    predict.add_argument("--out", required=True, metavar="DIR", help="folder for predictions.csv")
+
+
+def _add_bundles(commands: Any) -> None:
+    bundles = commands.add_parser("bundles", help="take the MONAI bundles out of the package")
+    actions = bundles.add_subparsers(dest="action", required=True, metavar="ACTION")
+    copy = _add(actions, "copy", "copy every bundle into a folder", _copy_bundles, examples="bundles copy")
+    copy.add_argument("dir", metavar="DIR", help="folder that holds none of them yet")
+
+
+def _add(
+    commands: Any, name: str, summary: str, call: Callable[[argparse.Namespace], None], examples: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=f"examples:\n{_EXAMPLES[examples or name]}\n\n{_CLOSING}"
+    )
+    parser.set_defaults(call=call, parser=parser)
+    return parser
+
+
+# --- calls ---
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    _config("prepare", _options(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    _config("run_experiment", _options(args))
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    _config("evaluate", {**_options(args), "where": _pairs(args.where)})
+
+
+def _report(args: argparse.Namespace) -> None:
+    _config("report", _options(args))
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -158,7 +220,7 @@ def _bundle(name: str, settings: Mapping[str, Any]) -> None:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {key: value for key, value in vars(args).items() if key not in ("command", "call") and value is not None}
+    return {key: value for key, value in vars(args).items() if key not in _OWN and value is not None}
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -166,6 +228,15 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
         if "=" not in text:
             raise ConfigError(f"--where {text}", "must read COLUMN=VALUE", repr(text), "for example resample=area")
     return dict(text.split("=", 1) for text in texts)
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
+    """Name the nearest option of the command at hand."""
+    name = argument.split("=", 1)[0]
+    if not name.startswith("--"):
+        parser.error(f"unexpected argument {argument!r}")
+    options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    parser.error(f"unknown option {name!r}; {nearest(name, options)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import write_csv
-from monai_cxraug.errors import InputError
+from monai_cxraug.errors import InputError, nearest
 
 _LABEL, _PROB = "label:", "prob:"
+_LABEL_OF_TEXT = {"1": 1.0, "0": 0.0, "": np.nan}
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,33 @@ def read_predictions(path: Path) -> Predictions:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise InputError(path, "predictions must exist", error.strerror or error, "run the cell again") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InputError(path, "must be a readable table of predictions", reason, "run the cell again") from None
     header = list(rows[0]) if rows else []
     findings = tuple(name.removeprefix(_PROB) for name in header if name.startswith(_PROB))
     if not findings:
-        raise InputError(path, f"needs columns '{_PROB}<finding>' and at least one row", ", ".join(header) or "nothing")
+        rule, found = f"needs columns '{_PROB}<finding>' and at least one row", ", ".join(header) or "nothing"
+        raise InputError(path, rule, found, "run the cell again")
+    for name in ("image", "patient_id", *(_LABEL + finding for finding in findings)):
+        if name not in header:
+            raise InputError(path, f"column {name!r} is required", "no such column", nearest(name, header))
+    table = [_parse_row(row, findings, f"{path} line {number}") for number, row in enumerate(rows, start=2)]
+    labels, probs = (np.array(values, dtype=np.float64) for values in zip(*table, strict=True))
+    return Predictions([row["image"] for row in rows], [row["patient_id"] for row in rows], findings, labels, probs)
+
+
+def _parse_row(row: Mapping[str, str], findings: Sequence[str], where: str) -> tuple[list[float], list[float]]:
     try:
-        labels = np.array([[float(row[_LABEL + name] or "nan") for name in findings] for row in rows])
-        probs = np.array([[float(row[_PROB + name]) for name in findings] for row in rows])
-        return Predictions([row["image"] for row in rows], [row["patient_id"] for row in rows], findings, labels, probs)
-    except (KeyError, ValueError) as error:
-        raise InputError(path, "columns and values must be those of a predictions table", error) from None
+        labels = [_LABEL_OF_TEXT[row[_LABEL + name]] for name in findings]
+        probs = [float(row[_PROB + name]) for name in findings]
+    except (KeyError, ValueError, TypeError) as error:
+        rule = "labels must be 1, 0 or empty, probabilities numbers"
+        raise InputError(where, rule, error, "run the cell again") from None
+    if not all(0 <= prob <= 1 for prob in probs):
+        found = next(prob for prob in probs if not 0 <= prob <= 1)
+        raise InputError(where, "a probability must lie in [0, 1]", found, "the training may have diverged")
+    return labels, probs
 
 
 def _label_text(value: float) -> str:

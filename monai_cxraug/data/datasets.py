@@ -80,14 +80,14 @@ class PackRows:
         row = int(self.rows[position])
         return {
             IMAGE: torch.from_numpy(self.pack.image(row, self.size))[None],  # [1, H, W]
-            LABEL: self.labels[row],
+            LABEL: self.labels[row].clone(),  # a transform may write into it
             NAME: str(self.manifest["image"][row]),
             PATIENT: str(self.manifest["patient_id"][row]),
             SOURCE: str(self.manifest["source"][row]),
         }
 
 
-class PackDataset(Dataset):  # type: ignore[misc]
+class PackDataset(Dataset):
     """Images of one manifest as sample dictionaries.
 
     Args:
@@ -135,8 +135,10 @@ class PackDataset(Dataset):  # type: ignore[misc]
         """Return the part that holds the index-th sample, and the position in it."""
         return self.real, index
 
-    def __getitem__(self, index: int | Draw) -> Sample:
-        """Return one sample; a :class:`Draw` fixes the random transforms."""
+    def __getitem__(self, index: Draw | int | slice | Sequence[int]) -> Any:
+        """Return one sample, or a subset as MONAI's data sets do; a :class:`Draw` fixes the random transforms."""
+        if isinstance(index, slice | Sequence):
+            return super().__getitem__(index)
         draw = index if isinstance(index, Draw) else Draw(int(index), int(index))
         part, position = self.locate(draw.index)
         sample = part.sample(position)
@@ -145,5 +147,4 @@ class PackDataset(Dataset):  # type: ignore[misc]
         if isinstance(self.transform, Randomizable):
             seed = np.random.SeedSequence([self.seed, draw.number]).generate_state(1)[0]
             self.transform.set_random_state(seed=int(seed))
-        transformed: Sample = self.transform(sample)
-        return transformed
+        return self.transform(sample)

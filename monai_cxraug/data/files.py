@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from monai_cxraug.errors import InputError
+
+_HIDDEN = (".", "__MACOSX")
+#: what zipfile raises on a missing, damaged, encrypted or strangely compressed member, and the system on a file.
+_UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,21 @@ class FileRef:
             InputError: the file or member cannot be read.
         """
         try:
-            return _archive(self.path).read(self.member) if self.member else self.path.read_bytes()
-        except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise InputError(self, "must be a readable file", error, "fetch the file again") from None
+            return open_archive(self.path).read(self.member) if self.member else self.path.read_bytes()
+        except _UNREADABLE as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise InputError(self, "must be a readable file", reason, "fetch the file again") from None
+
+    def read_text(self) -> str:
+        """Return the content as text.
+
+        Raises:
+            InputError: the file or member cannot be read, or is not UTF-8.
+        """
+        try:
+            return self.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(self, "must be text in UTF-8", error, "fetch or convert the file") from None
 
 
 class Tree:
@@ -49,16 +66,24 @@ class Tree:
             raise InputError(self.path, "must be a folder or a zip archive", "another kind of file", "check the path")
 
     def names(self) -> list[str]:
-        """Return every file's relative name, sorted."""
+        """Return every file's relative name, sorted; what systems hide (``.DS_Store``, ``__MACOSX``) is left out."""
         if self.is_archive:
-            return sorted(name for name in _archive(self.path).namelist() if not name.endswith("/"))
-        return sorted(file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file())
+            names = [name for name in open_archive(self.path).namelist() if not name.endswith("/")]
+        else:
+            names = [file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file()]
+        return sorted(name for name in names if not any(part.startswith(_HIDDEN) for part in name.split("/")))
 
     def ref(self, name: str) -> FileRef:
         """Return the reference of a relative name."""
         return FileRef(self.path, name) if self.is_archive else FileRef(self.path / name)
 
 
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Return a zip archive, opened once for as long as the file stays the same."""
+    status = path.stat()
+    return _opened(path, status.st_size, status.st_mtime_ns)
+
+
 @lru_cache(maxsize=8)
-def _archive(path: Path) -> zipfile.ZipFile:
+def _opened(path: Path, size: int, changed: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)

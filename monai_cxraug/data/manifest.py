@@ -83,15 +83,17 @@ class Manifest:
             ConfigError: the split or a column is unknown, or no row is left.
         """
         keep = np.ones(len(self), dtype=bool)
-        for column, value in ({"split": split} if split is not None else {}).items() | (where or {}).items():
+        for column, value in [*({"split": split} if split is not None else {}).items(), *(where or {}).items()]:
             mask = self[column] == str(value)
             if not mask.any():
                 known = {text for text in self[column] if text}
                 hint = nearest(str(value), known) if len(known) <= 20 else ""
-                raise ConfigError(f"{self.path} column {column!r}", "no row has the value asked for", repr(value), hint)
+                rule = "at least one row must have the value asked for"
+                raise ConfigError(f"{self.path} column {column!r}", rule, repr(value), hint or "check the value")
             keep &= mask
         if not keep.any():
-            raise ConfigError(self.path, "no row meets all conditions", f"split={split} where={dict(where or {})}")
+            found = f"split={split} where={dict(where or {})}"
+            raise ConfigError(self.path, "at least one row must meet all conditions", found, "loosen split or where")
         return np.flatnonzero(keep)
 
     def patients(self, rows: NDArray[np.int64] | None = None) -> frozenset[str]:
@@ -146,11 +148,12 @@ def read_manifest(path: str | Path) -> Manifest:
     if not path.is_file():
         raise InputError(path, "manifest must exist", "nothing there", "make one with 'cxraug prepare'")
     info = read_json(path.with_name("manifest.json"), SCHEMA)
-    findings = tuple(info["findings"])
+    findings = _read_findings(info, path.with_name("manifest.json"))
     header, table = _read_table(path)
     for name in (*MANIFEST_COLUMNS, *findings):
         if name not in header:
-            raise InputError(path, f"column {name!r} is required", "no such column", nearest(name, header))
+            refusal = LabelError if name in findings else InputError
+            raise refusal(path, f"column {name!r} is required", "no such column", nearest(name, header))
     columns = {name: table[name] for name in header if name not in findings}
     labels = np.empty((len(table["image"]), len(findings)), dtype=np.float32)
     for column, name in enumerate(findings):
@@ -169,7 +172,8 @@ def check_manifest(manifest: Manifest) -> None:
             raise InputError(f"{manifest.path} line {row}", f"unknown {column}", repr(value), nearest(value, allowed))
     images, counts = np.unique(manifest["image"].astype(str), return_counts=True)
     if (counts > 1).any():
-        raise InputError(manifest.path, "an image may be listed once", f"{images[counts > 1][0]} listed twice")
+        found = f"{str(images[counts > 1][0])!r} twice"
+        raise InputError(manifest.path, "an image may be listed once", found, "remove or rename one")
     refuse_unreal_evaluation(manifest, manifest.rows())
     refuse_shared_patients(manifest)
 
@@ -188,7 +192,7 @@ def refuse_shared_patients(manifest: Manifest) -> None:
 
 
 def refuse_unreal_evaluation(
-    manifest: Manifest, rows: NDArray[np.int64], evaluation: Iterable[str] = ("val", "test")
+    manifest: Manifest, rows: NDArray[np.int64], evaluation: Iterable[str] = ("val", "test", "")
 ) -> None:
     """Refuse synthetic, filtered or external images outside training (evidence rule 1)."""
     judged = np.isin(manifest["split"][rows].astype(str), list(evaluation))
@@ -205,23 +209,33 @@ def refuse_unreal_evaluation(
 
 def make_columns(rows: Sequence[Mapping[str, str]]) -> dict[str, Text]:
     """Turn row dictionaries into columns; a value that a row lacks is the empty text."""
-    names = dict.fromkeys((*MANIFEST_COLUMNS, *(name for row in rows[:1] for name in row)))
+    names = dict.fromkeys((*MANIFEST_COLUMNS, *(name for row in rows for name in row)))
     return {name: np.array([row.get(name, "") for row in rows], dtype=object) for name in names}
 
 
+def _read_findings(info: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    findings = info.get("findings")
+    if not isinstance(findings, list) or not all(isinstance(name, str) for name in findings):
+        raise InputError(path, "'findings' must be a list of names", repr(findings), "make the manifest again")
+    return tuple(require_findings(findings, findings, path))
+
+
 def _read_table(path: Path) -> tuple[list[str], dict[str, Text]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        if len(set(header)) != len(header):
-            repeated = sorted(name for name in header if header.count(name) > 1)[0]
-            raise InputError(path, "column names must differ", f"{repeated!r} twice", "rename or remove one")
-        rows = list(reader)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header, *rows = csv.reader(stream, strict=True)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, "must be a readable table in UTF-8", error, "mend or remake the file") from None
+    except ValueError:
+        raise InputError(path, "a manifest needs a header", "an empty file", "remake the file") from None
+    if len(set(header)) != len(header):
+        repeated = sorted(name for name in header if header.count(name) > 1)[0]
+        raise InputError(path, "column names must differ", f"{repeated!r} twice", "rename or remove one")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise InputError(f"{path} line {number}", f"needs {len(header)} fields", len(row), "mend the line")
     if not rows:
-        raise InputError(path, "a manifest needs at least one row", "none")
+        raise InputError(path, "a manifest needs at least one row", "none", "remake the file")
     columns = zip(header, zip(*rows, strict=True), strict=True)
     return header, {name: np.array(values, dtype=object) for name, values in columns}
 

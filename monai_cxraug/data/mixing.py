@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.errors import ConfigError, InputError, LeakageError
+from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import SOURCES
 
 PROVENANCE_SCHEMA = "cxraug.synthetic/1"
+_HELD_OUT_KEYS = frozenset({"manifest", "split", "where"})
 
 
 class MixedDataset(PackDataset):
@@ -39,7 +41,8 @@ class MixedDataset(PackDataset):
 
     Raises:
         LeakageError: a generator saw a patient outside the training images, or an evaluation patient is among them.
-        ConfigError: synthetic images are the majority without leave, or there is nothing to duplicate.
+        ConfigError: synthetic images are the majority without leave, or a count or key is not what it should be.
+        InputError: a synthetic set is missing, or there is no positive image to duplicate.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class MixedDataset(PackDataset):
     def _held_out_patients(self, held_out: Sequence[Mapping[str, Any]]) -> frozenset[str]:
         outside = self.real.manifest.patients() - self.real.patients()
         for spec in held_out:
+            if unknown := sorted(set(spec) - _HELD_OUT_KEYS):
+                raise ConfigError("held_out", "unknown key", repr(unknown[0]), nearest(unknown[0], _HELD_OUT_KEYS))
             judged = evaluation_patients(**spec)
             if shared := sorted(judged & self.real.patients()):
                 found = f"{len(shared)} shared, for example {shared[0]!r}"
@@ -111,15 +116,15 @@ class MixedDataset(PackDataset):
         return outside
 
     def _admit(self, folder: Path, outside: frozenset[str]) -> PackRows:
-        provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
-        seen = frozenset(provenance["patients_seen"])
-        refuse_seen(seen, outside, folder)
+        refuse_seen(_declared_patients(folder / "provenance.json"), outside, folder)
         part = PackRows(folder, findings=self.findings, size=self.real.size)
         if (part.manifest["source"] == "real").any():
             raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
         return part
 
     def _duplicate(self, finding: str, count: int) -> PackRows:
+        if not isinstance(count, int) or count < 0:
+            raise ConfigError(f"duplicates {finding!r}", "must be a whole number of at least 0", repr(count), "mend it")
         part = PackRows.__new__(PackRows)
         part.__dict__.update(self.real.__dict__)  # the same manifest and pack, other rows
         part.keep(self.real.manifest.label(finding) == 1, f"positive for {finding!r} to be duplicated")
@@ -138,7 +143,16 @@ class MixedDataset(PackDataset):
             )
 
 
-def repeat_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def _declared_patients(path: Path) -> frozenset[str]:
+    seen = read_json(path, PROVENANCE_SCHEMA).get("patients_seen")
+    # a text would fall apart into letters, and numbers would never equal a manifest's texts: both would hide a leak
+    if not isinstance(seen, list) or not all(isinstance(patient, str) for patient in seen):
+        rule = "'patients_seen' must list the patients whose images trained the generator, as text"
+        raise LeakageError(path, rule, repr(seen)[:60], "declare them; [] where none was seen")
+    return frozenset(seen)
+
+
+def repeat_rows(rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """Draw ``count`` of the rows, each as often as any other give or take one."""
     rng = np.random.default_rng([seed, count])
     whole = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]

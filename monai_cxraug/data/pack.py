@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_cxraug.artifacts import atomic_path, content_hash, read_json, write_json
+from monai_cxraug import __version__
+from monai_cxraug.artifacts import atomic_path, content_hash, read_json, write_json, write_text
 from monai_cxraug.data.files import FileRef
 from monai_cxraug.data.manifest import Manifest
 from monai_cxraug.data.readers import read_radiograph
@@ -53,7 +54,7 @@ class Pack:
         self.folder = Path(folder)
         info = read_json(self.folder / "pack.json", SCHEMA)
         self.array: NDArray[Any] = _open_array(self.folder / "pack.npy")
-        if info["images"] != images_hash(manifest["image"]) or len(self.array) != len(manifest):
+        if info.get("images") != images_hash(manifest["image"]) or len(self.array) != len(manifest):
             raise StateError(
                 self.folder / "pack.npy",
                 "row k of the pack must be row k of the manifest",
@@ -139,7 +140,7 @@ def build_pack(
         One outcome per file. The pack holds the readable ones, in order.
 
     Raises:
-        InputError: no file could be read.
+        InputError: no file could be read; nothing is left behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job = _Job.start(folder, files, size, depth)
@@ -164,24 +165,28 @@ class _Job:
     @classmethod
     def start(cls, folder: Path, files: Sequence[FileRef], size: int, depth: int) -> _Job:
         stamps = [[str(file), file.path.stat().st_mtime_ns if file.path.exists() else 0] for file in files]
-        job = cls(folder, (len(files), size, size), depth, content_hash([stamps, size, depth]))
+        key = content_hash([stamps, size, depth, _CHUNK, __version__])
+        job = cls(folder, (len(files), size, size), depth, key)
         if job.data.exists() and job.journal.exists():
             job._load()
+        job._write_journal()
         if not job.done:
-            job.journal.write_text(json.dumps({"key": job.key}) + "\n")
             np.memmap(job.data, job.dtype, "w+", shape=job.shape).flush()
         return job
 
     def _load(self) -> None:
-        lines = self.journal.read_text().splitlines()
-        if not lines or json.loads(lines[0]) != {"key": self.key}:
-            return
-        for line in lines[1:]:
-            try:
-                chunk, outcomes = json.loads(line)
-            except json.JSONDecodeError:
-                return  # the last line was cut off by the interruption
-            self.done[chunk] = [Decoded(*outcome) for outcome in outcomes]
+        # a line without its end was cut off by the interruption
+        lines = [line for line in self.journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if lines and json.loads(lines[0]) == {"key": self.key}:
+            for chunk, outcomes in map(json.loads, lines[1:]):
+                self.done[chunk] = [Decoded(*outcome) for outcome in outcomes]
+
+    def _write_journal(self) -> None:
+        lines = [json.dumps({"key": self.key}), *(self._line(chunk) for chunk in sorted(self.done))]
+        write_text(self.journal, "".join(f"{line}\n" for line in lines))
+
+    def _line(self, chunk: int) -> str:
+        return json.dumps([chunk, [[one.tags, one.reason] for one in self.done[chunk]]])
 
     def record(self, chunk: int, images: NDArray[Any], outcomes: list[Decoded]) -> None:
         array = np.memmap(self.data, self.dtype, "r+", shape=self.shape)
@@ -189,7 +194,7 @@ class _Job:
         array.flush()
         self.done[chunk] = outcomes
         with self.journal.open("a") as stream:
-            stream.write(json.dumps([chunk, [[one.tags, one.reason] for one in outcomes]]) + "\n")
+            stream.write(self._line(chunk) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -197,13 +202,19 @@ class _Job:
         outcomes = [outcome for chunk in sorted(self.done) for outcome in self.done[chunk]]
         kept = [row for row, outcome in enumerate(outcomes) if not outcome.reason]
         if not kept:
-            first = outcomes[0].reason if outcomes else "no files"
-            raise InputError(self.folder, "at least one image must be readable", f"none; the first: {first}")
+            self._clear()
+            found = f"none of {len(outcomes)}; the first is {outcomes[0].reason}"
+            raise InputError(self.folder, "at least one image must be readable", found, "check --images")
         array = np.memmap(self.data, self.dtype, "r", shape=self.shape)
+        # the manifest of what this folder held before; the new one comes last and says that the folder is complete
+        (self.folder / "manifest.json").unlink(missing_ok=True)
         write_pack(self.folder, array if len(kept) == len(outcomes) else array[kept], [names[row] for row in kept])
+        self._clear()
+        return outcomes
+
+    def _clear(self) -> None:
         self.data.unlink()
         self.journal.unlink()
-        return outcomes
 
 
 def _decode(
@@ -235,7 +246,8 @@ def _decode_chunk(job: tuple[int, Sequence[FileRef], int, int]) -> tuple[int, ND
 def quantise(images: Image, depth: int) -> NDArray[Any]:
     """Round [0, 1] to unsigned integers of 8 or 16 bits, any shape."""
     top = 2**depth - 1
-    return np.rint(np.clip(images, 0, 1) * top).astype(f"uint{depth}")
+    whole: NDArray[Any] = np.rint(np.clip(images, 0, 1) * top).astype(f"uint{depth}")
+    return whole
 
 
 def _worker_count(files: int, workers: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Request:
             raise ConfigError("source", "unknown source", repr(self.source), nearest(self.source, SOURCES))
         if self.images is None and self.source != "phantom":
             raise ConfigError("--images", f"is required for source {self.source!r}", "nothing", "give --images PATH")
-        for name, least in (("size", 4), ("count", 20)):
+        for name, least in (("size", 4), ("count", 20), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ConfigError(name, f"must be a whole number of at least {least}", repr(value), f"mend {name}")
@@ -108,8 +108,8 @@ def prepare(request: Request, out: Path, progress: Progress | None = None) -> Pa
     key = request_key(request, listing)
     if _is_done(out, key):
         return out / "manifest.csv"
-    splits = listing.manifest([{}] * len(listing.rows))
-    check_manifest(splits)  # a leak is refused before hours of decoding
+    # a leak is refused before hours of decoding
+    check_manifest(replace(listing.manifest([{}] * len(listing.rows)), path=Path(request.images or out)))
     names = [row["image"] for row in listing.rows]
     outcomes = build_pack(out, listing.files, names, request.size, listing.depth, progress)
     kept = np.flatnonzero([not outcome.reason for outcome in outcomes])
@@ -144,7 +144,9 @@ def request_key(request: Request, listing: Listing) -> str:
     names = [_member(file) for file in listing.files]
     labels = ["".join(map(str, row)) for row in listing.labels.astype(str).tolist()]
     rows = [sorted(row.items()) for row in listing.rows]
-    return content_hash([settings, sorted(stamps.values()), names, rows, listing.findings, labels])
+    return content_hash(
+        [settings, sorted(stamps.values()), names, rows, listing.findings, labels, sorted(listing.missing)]
+    )
 
 
 def summarise(manifest: Manifest) -> dict[str, Any]:

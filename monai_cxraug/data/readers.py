@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +26,9 @@ Image = NDArray[np.float32]
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
 _RULE = "must be a DICOM, PNG or JPEG image"
 _PERCENTILES = (0.5, 99.5)
+#: View Position (0018,5101) and Patient's Sex (0010,0040) as the standard defines them; free text may name a person.
+_VIEWS = frozenset({"PA", "AP", "LL", "RL", "RLD", "LLD", "RLO", "LLO"})
+_SEXES = frozenset({"M", "F", "O"})
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,18 @@ def read_radiograph(data: bytes | Path, name: object = "") -> Radiograph:
 
 def _read_picture(content: bytes, name: object) -> Radiograph:
     from PIL import Image as Pillow
+    from PIL import ImageOps, UnidentifiedImageError
 
     try:
-        with Pillow.open(io.BytesIO(content)) as picture:
+        with Pillow.open(io.BytesIO(content), formats=("PNG", "JPEG")) as stored:
+            picture = ImageOps.exif_transpose(stored)  # a viewer turns the picture as its camera noted
             deep = picture.mode.startswith("I")
             grey = np.asarray(picture if deep else picture.convert("L"))
-    except Pillow.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError(name, _RULE, "another kind of file", "fetch or convert the file") from None
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise InputError(name, _RULE, error, "fetch or convert the file") from None
+    except Exception as error:  # Pillow raises nearly anything on broken files
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(name, _RULE, reason, "fetch or convert the file") from None
     bits = 16 if deep else 8
     pixels = np.clip(grey.astype(np.float32) / np.float32(2**bits - 1), 0, 1)
     return Radiograph(pixels, bits, "full range")
@@ -85,15 +96,32 @@ def _read_dicom(content: bytes, name: object) -> Radiograph:
     import pydicom
 
     try:
-        dataset = pydicom.dcmread(io.BytesIO(content))
-        stored = _stored_pixels(dataset, name)
-        pixels, greyscale = greyscale_pipeline(dataset, stored)
-    except InputError:
-        raise
+        with _silenced("pydicom"):
+            dataset = pydicom.dcmread(io.BytesIO(content))
+            stored = _stored_pixels(dataset, name)
+            pixels, greyscale = greyscale_pipeline(dataset, stored)
+            return Radiograph(pixels, int(dataset.BitsStored), greyscale, _tags(dataset))
+    except InputError as error:
+        if error.where == str(name):
+            raise
+        raise InputError(name, f"{error.where} {error.rule}", error.found, error.mend) from None
     except Exception as error:  # pydicom and its codecs raise nearly anything on broken files
         reason = f"{type(error).__name__}: {error}"
         raise InputError(name, "must be a DICOM image that can be decoded", reason, "fetch the file again") from None
-    return Radiograph(pixels, int(dataset.BitsStored), greyscale, _tags(dataset))
+
+
+@contextmanager
+def _silenced(library: str) -> Iterator[None]:
+    """Keep back a library's warnings and log lines: they quote attributes, a person's name among them."""
+    logger = logging.getLogger(library)
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _stored_pixels(dataset: Dataset, name: object) -> NDArray[Any]:
@@ -130,23 +158,37 @@ def greyscale_pipeline(dataset: Dataset, stored: NDArray[Any]) -> tuple[Image, s
 
 
 def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    if "ModalityLUTSequence" in dataset:
-        from pydicom.pixel_data_handlers.util import apply_modality_lut
+    if dataset.get("ModalityLUTSequence"):
+        return _look_up(dataset, dataset.ModalityLUTSequence[0], stored)[0]
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    return stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0)
 
-        return np.asarray(apply_modality_lut(stored, dataset))
-    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
-    return stored.astype(np.float64) * slope + intercept
+
+def _look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[np.float64], int]:
+    """Values through a table (PS3.3 C.11.1.1 and C.11.2.1.1), and the bits of its entries.
+
+    pydicom's own functions hold the index in the type of the entries or of the pixels, where it can overflow.
+    """
+    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    if not 8 <= bits <= 16:
+        raise InputError("LUTDescriptor", "entries must have 8 to 16 bits", bits, "mend the header")
+    data = item.LUTData
+    if isinstance(data, bytes):
+        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+        words = len(data) >= 2 * (entries or 2**16)  # entries of 8 bits may be packed
+        table = np.frombuffer(data, dtype=("<u2" if little else ">u2") if words else np.uint8)[: entries or 2**16]
+    else:
+        table = np.atleast_1d(np.asarray(data))
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+    return table[index].astype(np.float64), bits
 
 
 def _values_of_interest(dataset: Dataset, values: NDArray[Any], padding: NDArray[np.bool_]) -> tuple[Image, str]:
     if dataset.get("VOILUTSequence"):
-        from pydicom.pixel_data_handlers.util import apply_voi
-
-        table = dataset.VOILUTSequence[0]
-        top = 2 ** int(table.LUTDescriptor[2]) - 1
-        return np.clip(np.asarray(apply_voi(values.astype(np.int64), dataset)) / top, 0, 1), "VOI LUT"
-    if "WindowCenter" in dataset and "WindowWidth" in dataset:
-        centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
+        shown, bits = _look_up(dataset, dataset.VOILUTSequence[0], values)
+        return np.clip(shown / (2**bits - 1), 0, 1), "VOI LUT"
+    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    if centre is not None and width is not None:
         function = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper()
         return window(values, centre, width, function), f"window {centre:g}/{width:g} {function}"
     real = values[~padding] if not padding.all() else values
@@ -171,36 +213,55 @@ def window(values: NDArray[Any], centre: float, width: float, function: str = "L
     """
     if width < 1 if function == "LINEAR" else width <= 0:
         raise InputError("WindowWidth", f"must be positive for {function}", width, "mend the header")
-    if function == "LINEAR":
-        # a width of 1 is a threshold at centre - 0.5
-        scaled = (values - (centre - 0.5)) / max(width - 1, 1e-12) + 0.5
+    scaled: NDArray[Any]
+    if function == "LINEAR" and width == 1:
+        scaled = values > centre - 0.5
+    elif function == "LINEAR":
+        scaled = (values - (centre - 0.5)) / (width - 1) + 0.5
     elif function == "LINEAR_EXACT":
         scaled = (values - centre) / width + 0.5
     elif function == "SIGMOID":
         scaled = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     else:
         raise InputError("VOILUTFunction", "must be LINEAR, LINEAR_EXACT or SIGMOID", function, "mend the header")
-    return np.clip(scaled, 0, 1)
+    return np.clip(scaled.astype(np.float64), 0, 1)
 
 
 def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     """Pixels outside the exposed area (PS3.3 C.7.5.1.1.2)."""
-    if "PixelPaddingValue" not in dataset:
+    first, last = _number(dataset, "PixelPaddingValue"), _number(dataset, "PixelPaddingRangeLimit")
+    if first is None:
         return np.zeros(stored.shape, dtype=bool)
-    first = int(dataset.PixelPaddingValue)
-    last = int(dataset.get("PixelPaddingRangeLimit", first))
+    last = first if last is None else last
     return np.asarray((stored >= min(first, last)) & (stored <= max(first, last)))
 
 
-def _first(value: Any) -> float:
-    return float(value if np.isscalar(value) or not hasattr(value, "__getitem__") else value[0])
+def _number(dataset: Dataset, name: str) -> float | None:
+    """First value of an attribute; None where it is absent or empty, which many archives write alike."""
+    value = dataset.get(name)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if len(value) else None
+    return None if value is None or value == "" else float(value)
 
 
 def _tags(dataset: Dataset) -> dict[str, str]:
     """The few attributes that leave the reader; nothing here names a person."""
-    age = str(dataset.get("PatientAge", "") or "")
+    view, sex = (str(dataset.get(name) or "") for name in ("ViewPosition", "PatientSex"))
     return {
-        "view": str(dataset.get("ViewPosition", "") or ""),
-        "sex": str(dataset.get("PatientSex", "") or ""),
-        "age": age[:3].lstrip("0") if age.endswith("Y") else "",
+        "view": view if view in _VIEWS else "",
+        "sex": sex if sex in _SEXES else "",
+        "age": whole_years(str(dataset.get("PatientAge") or "")),
     }
+
+
+def whole_years(age: str) -> str:
+    """Turn an age such as ``"058Y"`` or ``"011M"`` (DICOM PS3.5 6.2, AS) or ``"58"`` into whole years, as text.
+
+    Returns:
+        The years; the empty text when the age is not written in one of these ways.
+    """
+    match = re.fullmatch(r"(\d{1,3})([DWMY]?)", age)
+    if match is None:
+        return ""
+    months_a_year, number = 12, int(match[1])
+    return str({"D": 0, "W": number // 52, "M": number // months_a_year}.get(match[2], number))

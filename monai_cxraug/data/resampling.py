@@ -24,7 +24,8 @@ def area_weights(old: int, new: int) -> Image:
     edges = np.arange(new + 1, dtype=np.float64) * old / new
     cells = np.arange(old, dtype=np.float64)
     overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
-    return (np.clip(overlap, 0, None) * new / old).astype(np.float32)
+    weights: Image = (np.clip(overlap, 0, None) * new / old).astype(np.float32)
+    return weights
 
 
 def resize_area(image: Image, height: int, width: int) -> Image:
@@ -40,8 +41,9 @@ def resize_area(image: Image, height: int, width: int) -> Image:
     """
     rows, columns = image.shape
     if rows % height == 0 and columns % width == 0:
-        return image.reshape(height, rows // height, width, columns // width).mean(axis=(1, 3), dtype=np.float32)
-    return area_weights(rows, height) @ image @ area_weights(columns, width).T
+        blocks = image.reshape(height, rows // height, width, columns // width)
+        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+    return np.asarray(area_weights(rows, height) @ image @ area_weights(columns, width).T, dtype=np.float32)
 
 
 def fit_square(image: Image, size: int) -> Image:

@@ -10,7 +10,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 
-class AutocastInferer(Inferer):  # type: ignore[misc]
+class AutocastInferer(Inferer):
     """Calls the network under bfloat16 autocast on whatever device the images are on.
 
     MONAI's engines know CUDA's autocast only; on a CPU with bfloat16 units it is about twice as fast as float32.

@@ -53,7 +53,7 @@ ARMS: dict[str, Arm] = {
 }
 
 #: Arms that a verdict on a generator needs (evidence rule 3), at equal optimiser steps.
-CONTROLS = ("plain", "weighted_loss", "oversample", "duplicate_real", "shuffled_synthetic")
+CONTROLS = ("plain", "weighted_loss", "oversampled", "duplicate_real", "label_shuffled")
 
 
 def missing_controls(arms: Sequence[str]) -> list[str]:

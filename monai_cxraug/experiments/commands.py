@@ -10,9 +10,10 @@ from pathlib import Path
 
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import Request, prepare
+from monai_cxraug.experiments.collect import evaluate_run, write_results
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, load_experiment
 from monai_cxraug.experiments.plan import read_plan
-from monai_cxraug.experiments.runner import Runner, evaluate_run
+from monai_cxraug.experiments.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Prepare:
 
     def run(self) -> Path:
         """Prepare, show progress, and return the manifest's path."""
-        texts = (str(value) if value is not None else None for value in (self.images, self.labels, self.lists))
-        request = Request(self.source, *texts, size=self.size, count=self.count, seed=self.seed)
+        request = Request(
+            self.source, self.images, self.labels, self.lists, size=self.size, count=self.count, seed=self.seed
+        )
         manifest = prepare(request, Path(self.out), progress_bar(f"prepare {self.source}"))
         print(manifest)
         return manifest
@@ -49,19 +51,20 @@ class RunExperiment:
     Args:
         file: the experiment file.
         out: folder of the run; default ``runs/<name>``.
-        settings: overrides, ``key.key=value`` each.
+        settings: overrides, ``key.key=value`` each; a single one may stand alone.
         smoke: tiny budget on generated phantoms in the source's own layout.
     """
 
     file: str | Path
     out: str | Path | None = None
-    settings: Sequence[str] = ()
+    settings: Sequence[str] | str | None = None
     smoke: bool = False
 
     @cached_property
     def experiment(self) -> Experiment:
         """The experiment, read and checked."""
-        return load_experiment(self.file, self.settings, substitute=not self.smoke)
+        settings = [self.settings] if isinstance(self.settings, str) else self.settings or ()
+        return load_experiment(self.file, settings, substitute=not self.smoke)
 
     @property
     def folder(self) -> Path:
@@ -96,6 +99,24 @@ class EvaluateRun:
         spec = DataSpec(manifest=str(self.manifest), split=self.split, where=self.where)
         run = Path(self.folder)
         return evaluate_run(run, read_plan(run), spec, Path(self.out), say)
+
+
+@dataclass(frozen=True)
+class CollectRun:
+    """First half of ``cxraug report``: the numbers of a run again, from the files of its cells.
+
+    Args:
+        folder: a run; of an evaluation's folder, which has no plan, the numbers stay as they are.
+    """
+
+    folder: str | Path
+
+    def run(self) -> Path:
+        """Compute and return the path of ``results.json``."""
+        folder = Path(self.folder)
+        if (folder / "plan.json").exists():
+            return write_results(folder, read_plan(folder))
+        return folder / "results.json"
 
 
 def say(line: str) -> None:

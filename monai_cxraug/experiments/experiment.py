@@ -80,13 +80,13 @@ class Budget:
     Args:
         generator: settings of the generator bundle's training, for example ``total_images``.
         classifier: settings of the classifier bundle's training, for example ``steps``.
-        threads: CPU threads of every stage, pinned so that results repeat; 0 leaves the machine's default.
+        threads: CPU threads of every stage, pinned because sums depend on how they are divided.
         replicates: bootstrap replicates of every interval.
     """
 
     generator: Mapping[str, Any] = field(default_factory=dict)
     classifier: Mapping[str, Any] = field(default_factory=dict)
-    threads: int = 0
+    threads: int = 2
     replicates: int = 2000
 
 
@@ -258,9 +258,10 @@ def _check_lists(experiment: Experiment, where: str) -> None:
         fine = isinstance(values, list | tuple) and values and all(map(fits, values)) and len({*values}) == len(values)
         if not fine:
             raise ConfigError(f"{where} key {key!r}", f"must be a list of different {wanted}", repr(values))
-    if not isinstance(experiment.budget.replicates, int) or experiment.budget.replicates < 100:
-        rule = "must be a whole number of at least 100"
-        raise ConfigError(f"{where} key 'budget.replicates'", rule, repr(experiment.budget.replicates))
+    for key, least in (("replicates", 100), ("threads", 1)):
+        value = getattr(experiment.budget, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{where} key 'budget.{key}'", f"must be a whole number of at least {least}", repr(value))
 
 
 def _is_number(value: object) -> bool:

@@ -130,8 +130,8 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path]) -> Plan:
                     ids = [one.id for _, one in sets]
                     name = _id(arm, fraction, ratio, seed)
                     cells[name] = CellPlan(name, arm, fraction, ratio, seed, counts, ids)
-    everything = [list(part.values()) for part in (generators, synthetic, cells)]
-    return Plan(experiment, dict(manifests), list(classes), *everything)
+    stages = (list(generators.values()), list(synthetic.values()), list(cells.values()))
+    return Plan(experiment, dict(manifests), list(classes), *stages)
 
 
 def read_plan(run: Path) -> Plan:

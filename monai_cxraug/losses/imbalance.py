@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 class MaskedBCE(nn.Module):
@@ -26,5 +26,5 @@ class MaskedBCE(nn.Module):
         """
         known = ~torch.isnan(labels)
         targets = torch.where(known, labels, torch.zeros_like(labels))
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        losses = binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return torch.where(known, losses, torch.zeros_like(losses)).sum() / known.sum().clamp(min=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from monai_cxraug.errors import ConfigError, nearest
 
 #: architecture name to its constructor ``(channels, outputs) -> network``.
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
     "densenet121": lambda channels, outputs: DenseNet121(spatial_dims=2, in_channels=channels, out_channels=outputs),
 }
 
@@ -28,7 +29,7 @@ class Classifier(nn.Module):
         settings: the arguments, from which a checkpoint rebuilds the network.
 
     Raises:
-        ConfigError: the architecture is unknown.
+        ConfigError: the architecture is unknown, or there is no finding.
     """
 
     def __init__(self, outputs: int, architecture: str = "densenet121", channels: int = 1) -> None:
@@ -36,9 +37,12 @@ class Classifier(nn.Module):
         if architecture not in ARCHITECTURES:
             hint = nearest(architecture, ARCHITECTURES)
             raise ConfigError("architecture", "unknown architecture", repr(architecture), hint)
+        if outputs < 1:
+            raise ConfigError("outputs", "a classifier needs at least one finding", outputs, "name the findings")
         self.settings: dict[str, Any] = {"outputs": outputs, "architecture": architecture, "channels": channels}
-        body = ARCHITECTURES[architecture](channels, outputs)
-        self.body = body.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU alike
+        self.body = ARCHITECTURES[architecture](channels, outputs)
+        # faster convolutions on CPU and GPU alike; torch's own annotations lack this form of the call
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from monai_cxraug import __version__
 from monai_cxraug.artifacts import atomic_path
-from monai_cxraug.errors import InputError, StateError
+from monai_cxraug.errors import CxrAugError, InputError, StateError
 from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 
@@ -40,6 +39,11 @@ class Model:
     kind: str
     about: Mapping[str, Any]
     path: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that rebuild the network."""
+        return cast(dict[str, Any], self.network.settings)
 
 
 def save_model(path: Path, kind: str, network: nn.Module, about: Mapping[str, Any]) -> None:
@@ -122,13 +126,18 @@ def load_model(where: str | Path, kind: str | None = None) -> Model:
     path = find_model(where)
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch and pickle raise nearly anything on broken files
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(path, "must be a model file of plain tensors", reason, "train or fetch it again") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise StateError(path, f"must carry schema {SCHEMA!r}", "another content", "give a model.pt of this tool")
-    if document["kind"] not in ([kind] if kind else KINDS):
-        raise StateError(path, f"must be a {kind or ' or '.join(KINDS)}", document["kind"], "give another model")
-    network = KINDS[document["kind"]](**document["settings"])
-    network.load_state_dict(document["weights"])
-    return Model(network.eval(), document["kind"], document["about"], path)
+    found = str(document.get("kind"))
+    if found not in ([kind] if kind else KINDS):
+        raise StateError(path, f"must be a {kind or ' or '.join(KINDS)}", found, "give another model")
+    try:
+        network = KINDS[found](**document["settings"])
+        network.load_state_dict(document["weights"])
+        return Model(network.eval(), found, document["about"], path)
+    except (KeyError, TypeError, AttributeError, RuntimeError, CxrAugError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise StateError(path, "must hold settings and the weights that fit them", reason, "train it again") from None

@@ -71,7 +71,7 @@ def differences(results: Results) -> Markup | None:
     """
     groups = [
         _Group(finding_title(name), _counted(results, name), _difference_rows(results, name))
-        for name in results.findings()
+        for name in results.studied()
     ]
     groups = [group for group in groups if group.rows]
     if not groups:
@@ -122,7 +122,7 @@ def areas(results: Results) -> Markup | None:
     order = list(dict.fromkeys(row.arm for row in results.arms))
     groups = [
         _Group(finding_title(name), _counted(results, name), _area_rows(results, name, order))
-        for name in results.findings()
+        for name in results.studied()
     ]
     groups = [group for group in groups if group.rows]
     values = [value for group in groups for row in group.rows for value in row.extent()]

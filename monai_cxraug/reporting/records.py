@@ -122,6 +122,11 @@ class Results:
         names = dict.fromkeys([row.finding for row in self.arms] + [row.finding for row in self.comparisons])
         return [name for name in names if name != MACRO] + [MACRO] * (MACRO in names)
 
+    def studied(self) -> list[str]:
+        """Findings that were compared, the macro mean last; every finding when nothing was compared."""
+        compared = {row.finding for row in self.comparisons}
+        return [name for name in self.findings() if name in compared] or self.findings()
+
 
 @dataclass(frozen=True)
 class SyntheticSet:

@@ -62,7 +62,7 @@ def summarise(results: Results) -> Summary:
     present = dict.fromkeys(row.arm for row in results.arms)
     wanted = ["plain", "duplicate_real"] + ([primary.reference, primary.arm] if primary else list(present))
     arms = tuple(arm for arm in dict.fromkeys(wanted) if arm in present)
-    return Summary(arms, [_summary_row(results, arms, finding) for finding in results.findings()])
+    return Summary(arms, [_summary_row(results, arms, finding) for finding in results.studied()])
 
 
 def _summary_row(results: Results, arms: Sequence[str], finding: str) -> SummaryRow:

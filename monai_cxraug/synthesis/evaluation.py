@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monai_cxraug.artifacts import file_hash, write_json
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.mixing import refuse_seen
 from monai_cxraug.errors import InputError
 from monai_cxraug.networks.weights import load_model
 from monai_cxraug.synthesis.synthetic_set import sample_images
@@ -45,17 +46,19 @@ class EvaluateGenerator:
         """Compute and write the distances.
 
         Returns:
-            ``mmd``: maximum mean discrepancy (Gretton et al., JMLR 2012; MONAI's, with the linear kernel on pixels) between
-            samples and held-out images; ``mmd_real``: the same between one half of the held-out images and the other, its floor;
-            ``ssim`` and ``ssim_real``: mean structural similarity of random pairs within samples and within real images
-            (a generator that has lost variety scores far above the real value).
+            ``mmd``: maximum mean discrepancy (Gretton et al., JMLR 2012; MONAI's, with the linear kernel on pixels)
+            between samples and held-out images; ``mmd_real``: the same between one half of the held-out images and the
+            other, its floor; ``ssim`` and ``ssim_real``: mean structural similarity of random pairs within samples and
+            within real images (a generator that has lost variety scores far above the real value).
 
         Raises:
             InputError: fewer than four held-out images of the finding.
+            LeakageError: the generator saw a patient of these images.
         """
         model = load_model(self.generator, "pggan")
-        size, finding = int(model.network.resolution), model.about["finding"]
+        size, finding = model.settings["resolution"], model.about["finding"]
         rows = PackRows(self.manifest, self.split, self.where, size=size, having=finding)
+        refuse_seen(frozenset(model.about["patients_seen"]), rows.patients(), model.path)
         if len(rows) < _LEAST:
             found = f"{len(rows)} of {finding!r}"
             raise InputError(
@@ -84,4 +87,4 @@ def _mmd(left: Tensor, right: Tensor) -> float:
 def _similarity(images: Tensor) -> float:
     """Mean structural similarity of each image with the next; the order is random already."""
     measure = SSIMMetric(spatial_dims=2, data_range=1.0, win_size=7)
-    return float(measure(images, images.roll(1, dims=0)).mean())
+    return float(torch.as_tensor(measure(images, images.roll(1, dims=0))).mean())

@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 def sample_images(
     model: Model, n: int, seed: int, batch_size: int = 64, progress: Progress | None = None
-) -> np.ndarray:  # type: ignore[type-arg]
+) -> NDArray[np.float32]:
     """Sample a generator.
 
     All latents are drawn before the first image, so the batch size changes nothing.
@@ -42,7 +42,7 @@ def sample_images(
     Returns:
         float32 ``[n, H, W]`` in [0, 1].
     """
-    latents = sample_latent(n, int(model.network.latent_size), torch.Generator().manual_seed(seed))
+    latents = sample_latent(n, model.settings["latent_size"], torch.Generator().manual_seed(seed))
     images = []
     with torch.inference_mode():
         for batch in latents.split(batch_size):
@@ -97,6 +97,8 @@ class SyntheticSet:
         images = quantise(sample_images(model, self.n, self.seed, progress=self.progress), 8)
         out = Path(self.output_dir)
         manifest = self._table(model.about)
+        for name in ("provenance.json", "manifest.json"):  # of another set: images never stand beside them
+            (out / name).unlink(missing_ok=True)
         write_pack(out, images, list(manifest["image"]))
         write_json(out / "provenance.json", PROVENANCE_SCHEMA, self._provenance(model))
         _write_contact_sheet(out, images)
@@ -114,7 +116,7 @@ class SyntheticSet:
 
     def _provenance(self, model: Model) -> dict[str, Any]:
         return {
-            "generator": {"sha256": file_hash(model.path), "kind": model.kind, "settings": model.network.settings},
+            "generator": {"sha256": file_hash(model.path), "kind": model.kind, "settings": model.settings},
             "training_manifest": model.about["manifest"],
             "images_seen": model.about["images_seen"],
             "patients_seen": list(model.about["patients_seen"]),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
-from monai_cxraug.data.files import Tree
+from monai_cxraug.data.files import FileRef, Tree
 from monai_cxraug.data.sources.listing import Listing, require_images
 from monai_cxraug.data.splits import split_patients
 from monai_cxraug.errors import InputError
@@ -33,10 +34,18 @@ def list_native(folder: Path, seed: int = 0) -> Listing:
     tree, table = Tree(folder), folder / "labels.csv"
     if not table.is_file():
         raise InputError(table, "table of the phantom set must exist", "nothing there", "generate the set again")
-    with table.open(encoding="utf-8", newline="") as stream:
-        entries = list(csv.DictReader(stream))
+    entries = list(csv.DictReader(io.StringIO(FileRef(table).read_text())))
     findings = tuple(name for name in NIH_FINDINGS if name in (entries[0] if entries else ()))
+    for number, entry in enumerate(entries, start=2):
+        if (
+            None in entry.values()
+            or not entry.keys() >= set(_COLUMNS)
+            or {entry[name] for name in findings} - {"0", "1"}
+        ):
+            rule = f"needs {', '.join(_COLUMNS)}, and findings of 0 or 1"
+            raise InputError(f"{table} line {number}", rule, list(entry.values()), "generate the set again")
     labels = np.array([[float(entry[name]) for name in findings] for entry in entries], dtype=np.float32)
+    labels = labels.reshape(len(entries), len(findings))
     splits = split_patients([entry["patient_id"] for entry in entries], labels, _FRACTIONS, seed)
     rows = [
         {**{name: entry[name] for name in _COLUMNS}, "split": split, "source": "real"}

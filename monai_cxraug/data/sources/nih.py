@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from monai_cxraug.data.files import FileRef, Tree
+from monai_cxraug.data.readers import whole_years
 from monai_cxraug.data.sources.listing import Listing, empty_labels, require_images
 from monai_cxraug.errors import InputError, LabelError, nearest
 from monai_cxraug.labels import NIH_FINDINGS, NIH_NO_FINDING
@@ -41,22 +42,21 @@ def list_nih(images: Path, labels: Path | None = None, lists: Path | None = None
         The listing: one row an image that the table lists and the folder holds.
 
     Raises:
-        InputError: the folder, table or every list is missing, or a column is.
+        InputError: the folder, table or every list is missing, or a column is; an image occurs twice.
         LabelError: the table names a finding that ChestX-ray14 does not have.
     """
     tree = Tree(images)
     names = tree.names()
-    pictures = {PurePosixPath(name).name: tree.ref(name) for name in names if name.lower().endswith(".png")}
+    pictures = _find_pictures(tree, names)
     table = FileRef(labels) if labels else _find(tree, names, TABLES)
     splits = _read_lists(Tree(lists) if lists else tree)
     extra = _read_extra(tree, names)
     rows, files, missing, values = [], [], {}, []
-    for entry in _read_rows(table):
-        name = entry["Image Index"]
+    for name, entry in _read_rows(table).items():
         if name not in pictures:
             missing[name] = "listed in the table, not among the images"
             continue
-        rows.append({**_row(entry), "split": splits.get(name, ""), **extra.get(name, {})})
+        rows.append({**extra.get(name, {}), **_row(entry), "split": splits.get(name, "")})
         files.append(pictures[name])
         values.append(_findings(entry, table))
     matrix = empty_labels(len(rows), len(NIH_FINDINGS))
@@ -73,7 +73,7 @@ def _row(entry: Mapping[str, str]) -> dict[str, str]:
         "study_id": f"{patient}_{follow_up}",
         "view": entry["View Position"],
         "sex": entry["Patient Gender"],
-        "age": entry["Patient Age"],
+        "age": whole_years(entry["Patient Age"]),  # "58", or "058Y" in the table of 2017
         "source": "real",
     }
 
@@ -87,14 +87,28 @@ def _findings(entry: Mapping[str, str], table: FileRef) -> list[int]:
     return [NIH_FINDINGS.index(name) for name in named]
 
 
-def _read_rows(table: FileRef) -> list[dict[str, str]]:
+def _read_rows(table: FileRef) -> dict[str, dict[str, str]]:
+    """Rows by image."""
     rows = _read_csv(table)
     needed = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender")
     for column in (*needed, "View Position"):
         if not rows or column not in rows[0]:
             found = ", ".join(rows[0]) if rows else "an empty table"
             raise InputError(table, f"column {column!r} is required", found, "use NIH's own Data_Entry table")
-    return rows
+    by_image: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if by_image.setdefault(row["Image Index"], row) is not row:
+            raise InputError(table, "an image may be listed once", f"{row['Image Index']!r} twice", "remove a line")
+    return by_image
+
+
+def _find_pictures(tree: Tree, names: list[str]) -> dict[str, FileRef]:
+    places: dict[str, str] = {}
+    for place in (name for name in names if name.lower().endswith(".png")):
+        if (other := places.setdefault(PurePosixPath(place).name, place)) != place:
+            mend = "leave one of them, or point --images at the folder that is meant"
+            raise InputError(tree.path, "an image file name may occur once", f"{other!r} and {place!r}", mend)
+    return {name: tree.ref(place) for name, place in places.items()}
 
 
 def _read_lists(tree: Tree) -> dict[str, str]:
@@ -102,7 +116,7 @@ def _read_lists(tree: Tree) -> dict[str, str]:
     names = tree.names()
     for file, split in LISTS.items():
         for name in (name for name in names if PurePosixPath(name).name == file):
-            for image in tree.ref(name).read().decode().split():
+            for image in tree.ref(name).read_text().split():
                 if split_of.setdefault(image, split) != split:
                     found = f"{image} in {split_of[image]} and {split}"
                     raise InputError(tree.path, "an image may be in one list only", found, "mend the lists")
@@ -122,7 +136,14 @@ def _read_extra(tree: Tree, names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def _read_csv(ref: FileRef) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(ref.read().decode("utf-8-sig"))))
+    reader = csv.DictReader(io.StringIO(ref.read_text()))
+    rows = []
+    for row in reader:
+        if None in row.values():
+            where, rule = f"{ref} line {reader.line_num}", f"needs {len(reader.fieldnames or ())} fields"
+            raise InputError(where, rule, sum(value is not None for value in row.values()), "fetch the table again")
+        rows.append(row)
+    return rows
 
 
 def _find(tree: Tree, names: list[str], wanted: tuple[str, ...]) -> FileRef:

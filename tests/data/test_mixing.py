@@ -1,0 +1,199 @@
+"""The mixing data set: what is added, what is counted, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.bundle import ConfigParser
+from numpy.testing import assert_array_equal
+
+from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.mixing import MixedDataset, evaluation_patients, held_out_patients, refuse_seen, repeat_rows
+from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError, StateError
+
+TRAIN = {f"P{k:03d}" for k in range(10)}  # of 40 images
+
+
+@pytest.fixture
+def real(tmp_path: Path, make_set) -> Path:
+    """40 images; 20 in train, of which 7 show Edema and 5 Fibrosis."""
+    return make_set(tmp_path / "real", n=40)
+
+
+def test_real_duplicates_and_synthetic_images(real: Path, tmp_path: Path, make_synthetic) -> None:
+    folders = [
+        make_synthetic(tmp_path / "one", 4, ["P000"]),
+        make_synthetic(tmp_path / "two", 3, [], "Fibrosis", findings=("Mass", "Fibrosis", "Edema")),
+    ]
+    dataset = MixedDataset(real, synthetic=folders, duplicates={"Edema": 9})
+    assert len(dataset) == 20 + 4 + 3 + 9
+    samples = [dataset[k] for k in range(len(dataset))]
+    assert [sample["source"] for sample in samples] == ["real"] * 20 + ["synthetic"] * 7 + ["real"] * 9
+    assert_array_equal([sample["label"] for sample in samples[20:24]], [[1, np.nan, np.nan]] * 4)
+    assert_array_equal([sample["label"] for sample in samples[24:27]], [[np.nan, 1, np.nan]] * 3)
+    assert [sample["name"] for sample in samples[20:27]] == ["s0", "s1", "s2", "s3", "s0", "s1", "s2"]
+    stored = np.load(tmp_path / "two" / "pack.npy")
+    assert_array_equal(samples[26]["image"][0], np.float32(stored[2]) / 255)
+    assert all(sample["label"][0] == 1 and sample["patient_id"] in TRAIN for sample in samples[27:])
+    assert dataset.composition() == {
+        "Edema": {"real": 7, "duplicate": 9, "synthetic": 4},
+        "Fibrosis": {"real": 5, "duplicate": sum(float(s["label"][1]) == 1 for s in samples[27:]), "synthetic": 3},
+        "Mass": {"real": 0, "duplicate": 0, "synthetic": 0},
+    }
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+@given(st.integers(1, 9), st.integers(0, 60), st.integers(0, 1000))
+def test_repetition_is_even_and_counted(rows: int, count: int, seed: int) -> None:
+    members = np.arange(100, 100 + rows)
+    drawn = repeat_rows(members, count, seed)
+    assert len(drawn) == count
+    assert set(drawn) <= set(members)
+    times = Counter(drawn)
+    assert max(times[row] for row in members) - min(times[row] for row in members) <= 1
+    assert_array_equal(repeat_rows(members, count, seed), drawn)
+
+
+def test_seeds_repeat_other_rows() -> None:
+    assert len({tuple(repeat_rows(np.arange(20), 5, seed)) for seed in range(8)}) == 8
+
+
+def test_only_the_fraction_is_real_and_duplicated(real: Path) -> None:
+    dataset = MixedDataset(real, fraction=0.5, fraction_seed=3, duplicates={"Edema": 30})
+    patients = dataset.real.patients()
+    assert len(patients) == 5
+    assert {dataset[k]["patient_id"] for k in range(len(dataset))} <= patients
+    assert MixedDataset(real, fraction=0.2, fraction_seed=3).real.patients() < patients < TRAIN
+
+
+def test_a_generator_that_saw_an_evaluation_patient_is_refused(
+    real: Path, tmp_path: Path, make_synthetic, refuses
+) -> None:
+    for stranger in ("P012", "P018"):  # val, test
+        folder = make_synthetic(tmp_path / stranger, 2, ["P000", stranger])
+        with refuses(LeakageError, folder, "a generator", f"'{stranger}'", "training patients only"):
+            MixedDataset(real, synthetic=[folder])
+
+
+def test_a_generator_that_saw_beyond_the_fraction_is_refused(
+    real: Path, tmp_path: Path, make_synthetic, refuses
+) -> None:
+    inside = MixedDataset(real, fraction=0.5).real.patients()
+    outsider = sorted(TRAIN - inside)[0]
+    good = make_synthetic(tmp_path / "good", 2, sorted(inside))
+    bad = make_synthetic(tmp_path / "bad", 2, [*sorted(inside), outsider])
+    assert len(MixedDataset(real, fraction=0.5, synthetic=[good])) == 12
+    with refuses(LeakageError, bad, repr(outsider)):
+        MixedDataset(real, fraction=0.5, synthetic=[good, bad])
+    assert len(MixedDataset(real, synthetic=[good, bad])) == 24
+
+
+def test_a_generator_that_saw_another_manifests_patient_is_refused(
+    real: Path, tmp_path: Path, make_set, make_synthetic, refuses
+) -> None:
+    other = make_set(tmp_path / "other", n=16, prefix="Q")
+    folder = make_synthetic(tmp_path / "set", 2, ["P000", "Q005"])
+    held_out = [{"manifest": str(other), "split": "val"}]
+    assert len(MixedDataset(real, synthetic=[folder])) == 22
+    with refuses(LeakageError, folder, "'Q005'"):
+        MixedDataset(real, synthetic=[folder], held_out=held_out)
+    kept = [{"manifest": str(other), "split": "test", "where": {"source": "real"}}]
+    assert len(MixedDataset(real, synthetic=[folder], held_out=kept)) == 22
+
+
+def test_training_on_a_held_out_patient_is_refused(real: Path, tmp_path: Path, make_set, refuses) -> None:
+    other = make_set(tmp_path / "other", n=16, patient_id=["X"] * 8 + ["P001"] * 4 + ["Y"] * 4)
+    with refuses(LeakageError, other, "no training patient", "'P001'", "split by patient"):
+        MixedDataset(real, held_out=[{"manifest": str(other), "split": "val"}])
+    assert len(MixedDataset(real, held_out=[{"manifest": str(other), "split": "test"}])) == 20
+
+
+def test_held_out_specifications_are_checked(real: Path, refuses) -> None:
+    with refuses(ConfigError, "held_out", "'splitt'", "did you mean 'split'?"):
+        MixedDataset(real, held_out=[{"manifest": str(real), "splitt": "val"}])
+
+
+@pytest.mark.parametrize("declared", ["P012", [12], None, {"P012": 1}])
+def test_patients_must_be_declared_as_text(real: Path, tmp_path: Path, make_synthetic, refuses, declared) -> None:
+    folder = make_synthetic(tmp_path / "set", 2, declared)
+    with refuses(LeakageError, "provenance.json", "'patients_seen'", "declare"):
+        MixedDataset(real, synthetic=[folder])
+
+
+def test_a_set_without_provenance_is_refused(real: Path, tmp_path: Path, make_synthetic, refuses) -> None:
+    folder = make_synthetic(tmp_path / "set", 2, [])
+    document = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps({**document, "schema": "other/1"}))
+    with refuses(StateError, "provenance.json", "cxraug.synthetic/1", "other/1"):
+        MixedDataset(real, synthetic=[folder])
+    (folder / "provenance.json").unlink()
+    with refuses(InputError, "provenance.json", "must exist"):
+        MixedDataset(real, synthetic=[folder])
+
+
+def test_real_images_are_no_synthetic_set(real: Path, tmp_path: Path, make_set, make_synthetic, refuses) -> None:
+    folder = make_synthetic(tmp_path / "set", 2, [])
+    make_set(folder, n=8)
+    with refuses(InputError, folder, "synthetic", "real"):
+        MixedDataset(real, synthetic=[folder])
+
+
+def test_a_synthetic_set_must_know_the_findings(real: Path, tmp_path: Path, make_synthetic, refuses) -> None:
+    folder = make_synthetic(tmp_path / "set", 2, [], findings=("Edema",))
+    with refuses(LabelError, folder / "manifest.csv", "'Fibrosis'"):
+        MixedDataset(real, synthetic=[folder])
+    assert len(MixedDataset(real, synthetic=[folder], findings=["Edema"])) == 22
+
+
+def test_a_synthetic_majority_needs_leave(real: Path, tmp_path: Path, make_synthetic, refuses) -> None:
+    half, more = make_synthetic(tmp_path / "half", 20, []), make_synthetic(tmp_path / "more", 1, [])
+    assert len(MixedDataset(real, synthetic=[half])) == 40
+    with refuses(ConfigError, "allow_synthetic_majority", "21 synthetic, 20 real", "true"):
+        MixedDataset(real, synthetic=[half, more])
+    assert len(MixedDataset(real, synthetic=[half, more], allow_synthetic_majority=True)) == 41
+    # duplicates are real images
+    assert len(MixedDataset(real, synthetic=[half, more], duplicates={"Edema": 1})) == 42
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "kind", "words"),
+    [
+        ({"Edma": 3}, LabelError, ("'Edma'", "did you mean 'Edema'?")),
+        ({"Mass": 3}, InputError, ("positive for 'Mass' to be duplicated",)),
+        ({"Edema": -1}, ConfigError, ("duplicates 'Edema'", "-1")),
+        ({"Edema": 2.5}, ConfigError, ("duplicates 'Edema'", "2.5")),
+    ],
+)
+def test_duplicates_that_cannot_be(real: Path, refuses, duplicates, kind, words) -> None:
+    with refuses(kind, *words):
+        MixedDataset(real, duplicates=duplicates)
+
+
+def test_target_in_a_configuration(real: Path, tmp_path: Path, make_synthetic) -> None:
+    config = {
+        "dataset": {
+            "_target_": "monai_cxraug.data.mixing.MixedDataset",
+            "manifest": str(real),
+            "synthetic": [str(make_synthetic(tmp_path / "set", 3, ["P001"]))],
+            "duplicates": {"Fibrosis": 2},
+            "held_out": [{"manifest": str(real), "split": "val"}],
+            "transform": {"_target_": "ScaleIntensityd", "keys": "image"},
+        }
+    }
+    dataset = ConfigParser(config).get_parsed_content("dataset")
+    assert isinstance(dataset, MixedDataset)
+    assert len([dataset[k] for k in range(len(dataset))]) == 25
+
+
+def test_patients_of_evaluation_images(real: Path) -> None:
+    everyone = read_manifest(real).patients()
+    assert held_out_patients(real) == everyone - TRAIN
+    assert evaluation_patients(real, "val") == {f"P{k:03d}" for k in range(10, 15)}
+    refuse_seen(frozenset({"A"}), frozenset({"B"}), "here")

@@ -1,0 +1,72 @@
+"""Batch k is a pure function of (seed, k), whatever came before it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monai_cxraug.data.samplers import Draw, SeededBatches
+from monai_cxraug.errors import ConfigError
+
+
+def take(batches: SeededBatches, count: int) -> list[list[Draw]]:
+    return list(itertools.islice(batches, count))
+
+
+@given(st.integers(1, 40), st.data(), st.integers(0, 2**31))
+def test_every_image_once_a_pass(length: int, data: st.DataObject, seed: int) -> None:
+    size = data.draw(st.integers(1, length))
+    draws = list(itertools.chain(*take(SeededBatches(length, size, seed), 3 * length)))
+    assert [draw.number for draw in draws] == list(range(len(draws)))
+    for epoch in range(3):
+        assert Counter(draw.index for draw in draws[epoch * length : (epoch + 1) * length]) == Counter(range(length))
+
+
+@given(st.integers(0, 30), st.integers(0, 2**31))
+def test_skipping_gives_the_tail(skip: int, seed: int) -> None:
+    whole = take(SeededBatches(11, 4, seed), 40)
+    resumed = SeededBatches(11, 4, seed)
+    resumed.skip = skip
+    assert take(resumed, 40 - skip) == whole[skip:]
+
+
+def test_seeds_and_passes_differ() -> None:
+    first = take(SeededBatches(50, 50, 0), 2)
+    assert take(SeededBatches(50, 50, 0), 2) == first
+    assert [draw.index for draw in first[0]] != [draw.index for draw in first[1]]
+    assert [draw.index for draw in take(SeededBatches(50, 50, 1), 1)[0]] != [draw.index for draw in first[0]]
+
+
+def test_iterating_twice_is_the_same() -> None:
+    batches = SeededBatches(9, 4, 3, steps=5)
+    assert list(batches) == list(batches)
+    assert len(list(batches)) == len(batches) == 5
+    assert len(SeededBatches(9, 4)) == 2
+
+
+def test_the_batch_size_follows_the_images_drawn() -> None:
+    batches = take(SeededBatches(20, lambda seen: 8 if seen < 16 else 3, 0), 5)
+    assert [len(batch) for batch in batches] == [8, 8, 3, 3, 3]
+    resumed = SeededBatches(20, lambda seen: 8 if seen < 16 else 3, 0)
+    resumed.skip = 3
+    assert take(resumed, 2) == batches[3:]
+    assert [draw.index for draw in itertools.chain(*batches)] == [
+        draw.index for draw in itertools.chain(*take(SeededBatches(20, 5, 0), 5))
+    ]
+
+
+@pytest.mark.parametrize("size", [0, -1, 5])
+def test_too_few_images_are_refused(refuses, size: int) -> None:
+    with refuses(ConfigError, "batch_size", "(4)", size, "lower the batch size or add images of this class"):
+        SeededBatches(4, size)
+
+
+def test_a_later_batch_that_is_too_large_is_refused(refuses) -> None:
+    batches = iter(SeededBatches(4, lambda seen: 4 if seen < 8 else 5))
+    assert len(next(batches)) == len(next(batches)) == 4
+    with refuses(ConfigError, "batch_size", 5):
+        next(batches)

@@ -1,0 +1,28 @@
+"""The autocasting inferer: bfloat16 inside, plain tensors at every layer."""
+
+from __future__ import annotations
+
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from monai_cxraug.engines.inferers import AutocastInferer
+
+
+def test_the_network_runs_in_bfloat16_on_plain_tensors() -> None:
+    seen: list[tuple[type, torch.dtype]] = []
+    network = nn.Linear(4, 2)
+    network.register_forward_hook(lambda module, inputs, output: seen.append((type(inputs[0]), output.dtype)))
+    images = MetaTensor(torch.rand(3, 4))
+    result = AutocastInferer()(images, network)
+    assert seen == [(torch.Tensor, torch.bfloat16)]
+    assert torch.allclose(result.float(), network(images.as_tensor()), atol=0.02)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_further_arguments_and_gradients_pass() -> None:
+    weight = torch.ones(2, requires_grad=True)
+    result = AutocastInferer()(torch.ones(2), lambda x, factor, offset: x * factor + offset, weight, offset=3)
+    result.sum().backward()
+    assert result.tolist() == [4, 4]
+    assert weight.grad.tolist() == [1, 1]

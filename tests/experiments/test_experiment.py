@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from monai_cxraug.errors import ConfigError, CxrAugError, InputError
+from monai_cxraug.experiments.experiment import load_experiment, make_experiment
+from tests.experiments.conftest import document
+
+
+def _write(folder: Path, **changes: Any) -> Path:
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document(**changes)))
+    return path
+
+
+def test_defaults_and_settings(tmp_path: Path) -> None:
+    found = load_experiment(_write(tmp_path), ["seeds=[3]", "budget.classifier.steps=7", "data.train.size=64"])
+    assert found.seeds == [3]
+    assert found.budget.classifier == {"steps": 7}
+    assert found.budget.threads == 1
+    assert (found.data.train.size, found.data.validation.size if found.data.validation else 0) == (64, 32)
+    assert found.ratios == (1.0,)
+    assert found.data.judged[0] == "validation"
+
+
+def test_a_document_survives_the_round_trip() -> None:
+    found = make_experiment(document(ratios=[0.5, 2.0]), "x")
+    assert make_experiment(found.document(), "x") == found
+
+
+def test_cells_are_judged_on_test_images_when_there_are_any() -> None:
+    data = document()["data"]
+    found = make_experiment(document(data={**data, "test": {**data["validation"], "split": "test"}}), "x")
+    assert found.data.judged[0] == "test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting", "words"),
+    [
+        ({"sedes": [0]}, None, ["sedes", "did you mean 'seeds'"]),
+        ({}, "budget.clasifier.steps=3", ["clasifier", "did you mean 'classifier'"]),
+        ({}, "data.train.wehre={}", ["data", "wehre", "did you mean 'where'"]),
+        ({}, "data.valdation.size=3", ["valdation", "unknown key", "did you mean 'validation'"]),
+        ({"arms": ["plain", "gann"]}, None, ["gann", "did you mean 'gan'"]),
+        ({"arms": ["plain", "gan"]}, None, ["endpoint.reference", "duplicate_real"]),
+        ({"endpoint": {"arm": "gan", "reference": "plain", "finding": "Effusoin"}}, None, ["Effusoin", "did you mean 'Effusion'"]),
+        ({"endpoint": {"arm": "gan", "reference": "plain", "metric": "f1"}}, None, ["endpoint.metric", "auroc"]),
+        ({"fractions": [0]}, None, ["fractions", "above 0"]),
+        ({"seeds": [1, 1]}, None, ["seeds", "different"]),
+        ({"seeds": []}, None, ["seeds"]),
+        ({"findings": "Effusion"}, None, ["findings", "list"]),
+        ({"data": {"train": {"source": "phantom"}}}, None, ["validation", "neither"]),
+        ({"data": {"train": {"source": "nih", "manifest": "m"}, "validation": {"source": "nih"}}}, None, ["both"]),
+        ({"name": None}, None, ["'name'", "required"]),
+        ({}, "seeds", ["--set seeds", "KEY=VALUE"]),
+        ({}, "budget.replicates=5", ["replicates", "100"]),
+        ({}, "name=$__import__('os').getcwd()", ["name", "may not begin with"]),
+        ({}, "budget.classifier.steps='@network'", ["may not begin with", "@network"]),
+        ({}, "budget.classifier={_target_: os.system}", ["components are not allowed"]),
+    ],
+)
+def test_refusals_name_key_rule_and_mend(
+    tmp_path: Path, changes: dict[str, Any], setting: str | None, words: list[str]
+) -> None:
+    with pytest.raises(CxrAugError) as caught:
+        load_experiment(_write(tmp_path, **changes), [setting] if setting else [])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_only_the_data_variable_is_substituted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = document()["data"]
+    for role in data.values():
+        role |= {"source": "nih", "images": "${CXRAUG_DATA}/nih.zip"}
+    path = _write(tmp_path, data=data)
+    monkeypatch.setenv("CXRAUG_DATA", "/somewhere")
+    assert load_experiment(path).data.train.images == "/somewhere/nih.zip"
+    monkeypatch.delenv("CXRAUG_DATA")
+    with pytest.raises(ConfigError, match="CXRAUG_DATA"):
+        load_experiment(path)
+    assert load_experiment(path, substitute=False).data.train.source == "nih"
+    with pytest.raises(ConfigError, match=r"\$\{HOME\}"):
+        load_experiment(_write(tmp_path, title="${HOME}"))
+
+
+@pytest.mark.parametrize("content", ["- a list", "a: [", "just text"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(CxrAugError, match=r"x\.yaml"):
+        load_experiment(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.yaml"):
+        load_experiment(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_experiments_are_valid(path: Path) -> None:
+    from monai_cxraug.experiments.runner import check_budget
+
+    check_budget(load_experiment(path, substitute=False))

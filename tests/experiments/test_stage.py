@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from monai_cxraug.experiments.stage import Stage, read_record, read_timing
+
+
+def _work(stage: Stage, seconds: int = 1) -> None:
+    with stage.work() as record:
+        (stage.folder / "model.pt").write_text("weights")
+        record |= {"images": 5, "about": seconds}
+
+
+def _interrupt(stage: Stage) -> None:
+    with contextlib.suppress(KeyboardInterrupt), stage.work():
+        (stage.folder / "checkpoint.pt").write_text("half way")
+        raise KeyboardInterrupt
+
+
+def test_a_finished_stage_is_done_and_other_work_is_not(tmp_path: Path) -> None:
+    stage = Stage.of(tmp_path / "cell", {"steps": 3})
+    assert not stage.done
+    _work(stage)
+    assert stage.done
+    assert read_record(stage.folder) == {**read_record(stage.folder), "about": 1}
+    assert "images" not in read_record(stage.folder)
+    assert read_timing(stage.folder)["images"] == 5
+    assert not Stage.of(tmp_path / "cell", {"steps": 4}).done
+
+
+def test_a_lost_product_is_made_again(tmp_path: Path) -> None:
+    stage = Stage.of(tmp_path / "cell", 1)
+    _work(stage)
+    (stage.folder / "model.pt").unlink()
+    assert not stage.done
+
+
+def test_an_interrupted_stage_keeps_its_files_and_its_time(tmp_path: Path) -> None:
+    stage = Stage.of(tmp_path / "cell", 1)
+    _interrupt(stage)
+    assert not stage.done
+    before = read_timing(stage.folder)["seconds"]
+    with stage.work():
+        assert (stage.folder / "checkpoint.pt").read_text() == "half way"
+        (stage.folder / "model.pt").write_text("weights")
+    assert stage.done
+    assert read_timing(stage.folder)["seconds"] >= before
+
+
+def test_other_work_starts_from_an_empty_folder(tmp_path: Path) -> None:
+    _interrupt(Stage.of(tmp_path / "cell", 1))
+    with Stage.of(tmp_path / "cell", 2).work():
+        assert not (tmp_path / "cell" / "checkpoint.pt").exists()

@@ -1,0 +1,68 @@
+"""Classifiers: one logit a finding, one border, and MONAI's network behind it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from monai_cxraug.errors import ConfigError
+from monai_cxraug.networks.classifiers import ARCHITECTURES, Classifier
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An architecture that returns each picture's extremes and mean."""
+
+    class Extremes(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.stack([images.amin((1, 2, 3)), images.amax((1, 2, 3)), images.mean((1, 2, 3))], dim=1)
+
+    monkeypatch.setitem(ARCHITECTURES, "extremes", lambda channels, outputs: Extremes())
+
+
+@pytest.mark.parametrize(("outputs", "channels"), [(14, 1), (3, 3)])
+def test_one_logit_a_finding(outputs: int, channels: int) -> None:
+    network = Classifier(outputs, channels=channels).eval()
+    logits = network(torch.rand(2, channels, 32, 32))
+    assert logits.shape == (2, outputs)
+    assert logits.dtype == torch.float32
+    assert network.settings == {"outputs": outputs, "architecture": "densenet121", "channels": channels}
+    rebuilt = Classifier(**network.settings)
+    rebuilt.load_state_dict(network.state_dict())
+
+
+def test_the_border_maps_to_minus_one_and_one(tiny: None) -> None:
+    images = torch.rand(5, 1, 8, 8)
+    images[:, 0, 0, 0], images[:, 0, 7, 7] = 0, 1
+    scaled = images.double() * 2 - 1
+    seen = Classifier(3, "extremes")(images)
+    assert torch.equal(seen[:, :2], torch.tensor([[-1.0, 1.0]]).expand(5, 2))
+    assert torch.allclose(seen[:, 2].double(), scaled.mean((1, 2, 3)), atol=1e-6)
+
+
+def test_logits_are_float32_under_autocast() -> None:
+    network = Classifier(2).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        assert network(torch.rand(1, 1, 32, 32)).dtype == torch.float32
+
+
+def test_memory_format_changes_no_result() -> None:
+    network = Classifier(2).eval()
+    plain = Classifier(2)
+    plain.load_state_dict(network.state_dict())
+    plain = plain.to(memory_format=torch.contiguous_format).eval()
+    images = torch.rand(2, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(network(images), plain.body(images * 2 - 1), atol=1e-4)
+    assert network.body.features.conv0.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_unknown_architecture_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"architecture: .*'densnet121'; did you mean 'densenet121'\?"):
+        Classifier(2, "densnet121")
+
+
+def test_no_findings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"outputs: .*at least one finding; found 0"):
+        Classifier(0)

@@ -1,0 +1,34 @@
+"""A small untrained generator in a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_cxraug.networks.pggan import ProgressiveGenerator
+from monai_cxraug.networks.weights import save_model
+
+FINDINGS = ["Mass", "Edema", "Fibrosis"]
+
+
+@pytest.fixture
+def make_generator(tmp_path: Path) -> Callable[..., Path]:
+    """Write a generator of Edema that declares the patients it saw; returns its folder."""
+
+    def make(seen: list[str], name: str = "generator", seed: int = 0) -> Path:
+        torch.manual_seed(seed)
+        network = ProgressiveGenerator(resolution=16, latent_size=8, fmap_base=32, fmap_max=8)
+        about = {
+            "finding": "Edema",
+            "findings": FINDINGS,
+            "patients_seen": seen,
+            "manifest": "0" * 64,
+            "images_seen": 640,
+        }
+        save_model(tmp_path / name / "model.pt", "pggan", network, about)
+        return tmp_path / name
+
+    return make
