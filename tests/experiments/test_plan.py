@@ -51,7 +51,7 @@ def test_a_plan_is_read_back_as_it_was(phantom_manifest: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({"findings": ["Effusion", "Efusion"]}, LabelError, ["Efusion", "did you mean 'Edema'"]),
+        ({"findings": ["Effusion", "Efusion"]}, LabelError, ["Efusion", "did you mean 'Effusion'"]),
         ({"classes": ["Mass"]}, ConfigError, ["classes", "Cardiomegaly"]),
     ],
 )

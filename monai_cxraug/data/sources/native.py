@@ -37,15 +37,12 @@ def list_native(folder: Path, seed: int = 0) -> Listing:
     entries = list(csv.DictReader(io.StringIO(FileRef(table).read_text())))
     findings = tuple(name for name in NIH_FINDINGS if name in (entries[0] if entries else ()))
     for number, entry in enumerate(entries, start=2):
-        if (
-            None in entry.values()
-            or not entry.keys() >= set(_COLUMNS)
-            or {entry[name] for name in findings} - {"0", "1"}
-        ):
+        complete = entry.keys() >= set(_COLUMNS) and None not in entry.values()
+        if not complete or {entry[name] for name in findings} - {"0", "1"}:
             rule = f"needs {', '.join(_COLUMNS)}, and findings of 0 or 1"
             raise InputError(f"{table} line {number}", rule, list(entry.values()), "generate the set again")
-    labels = np.array([[float(entry[name]) for name in findings] for entry in entries], dtype=np.float32)
-    labels = labels.reshape(len(entries), len(findings))
+    values = [[float(entry[name]) for name in findings] for entry in entries]
+    labels = np.array(values, dtype=np.float32).reshape(len(entries), len(findings))
     splits = split_patients([entry["patient_id"] for entry in entries], labels, _FRACTIONS, seed)
     rows = [
         {**{name: entry[name] for name in _COLUMNS}, "split": split, "source": "real"}
