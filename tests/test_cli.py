@@ -1,0 +1,311 @@
+"""The command line: what it parses, which stage it runs with which settings, and how it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monai_cxraug import __version__, bundle_config, resources
+from monai_cxraug.cli import main
+from monai_cxraug.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ("prepare", "run", "evaluate", "report", "sample", "predict", "bundles copy")
+
+Call = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """Stages that the command line asks for, instead of running them."""
+    asked: list[Call] = []
+    monkeypatch.setattr(bundle_config, "run_stage", lambda config, settings: asked.append((config, dict(settings))))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "settings"),
+    [
+        (
+            "prepare nih --images a.zip --labels l.csv --lists d --out o --size 32",
+            "configs/prepare.json",
+            {"source": "nih", "images": "a.zip", "labels": "l.csv", "lists": "d", "out": "o", "size": 32}
+            | {"count": 1200, "seed": 0},
+        ),
+        (
+            "prepare phantom --out o",
+            "configs/prepare.json",
+            {"source": "phantom", "out": "o", "size": 64, "count": 1200, "seed": 0},
+        ),
+        (
+            "run e.yaml --set a.b=1 --set seeds=[0] --out r --smoke",
+            "configs/run_experiment.json",
+            {"experiment": "e.yaml", "set": ["a.b=1", "seeds=[0]"], "out": "r", "smoke": True},
+        ),
+        ("run e.yaml", "configs/run_experiment.json", {"experiment": "e.yaml", "set": [], "smoke": False}),
+        ("report r", "configs/report.json", {"run_folder": "r"}),
+        (
+            "evaluate r --manifest m.csv --out o --where resample=area --where view=PA=x",
+            "configs/evaluate.json",
+            {"run_folder": "r", "manifest": "m.csv", "out": "o", "where": {"resample": "area", "view": "PA=x"}},
+        ),
+        (
+            "evaluate r --manifest m.csv --out o --split test",
+            "configs/evaluate.json",
+            {"run_folder": "r", "manifest": "m.csv", "out": "o", "split": "test", "where": {}},
+        ),
+        (
+            "sample g --finding Edema --n 5 --seed 7 --out o",
+            "bundles/chest_xray_pggan/configs/inference.json",
+            {"checkpoint": "g", "finding": "Edema", "n": 5, "seed": 7, "output_dir": "o"},
+        ),
+        (
+            "predict m --images p --out o",
+            "bundles/chest_xray_classification/configs/inference.json",
+            {"checkpoint": "m", "images": "p", "output_dir": "o"},
+        ),
+    ],
+)
+def test_command_runs_the_stage_that_monai_would(
+    calls: list[Call], line: str, config: str, settings: dict[str, Any]
+) -> None:
+    assert main(line.split()) == 0
+    (asked, given) = calls[0]
+    given.pop("bundle_root", None)
+    assert (asked, given) == (ROOT / config, settings)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert f"examples:\n  cxraug {command} " in text
+    assert "exit status 2" in text
+
+
+def test_every_example_of_the_help_is_a_command_line(
+    calls: list[Call], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "copy_bundles", lambda target: [])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  cxraug ")]
+    assert {tuple(line[1:3]) if line[1] == "bundles" else line[1] for line in lines} == {
+        tuple(command.split()) if " " in command else command for command in COMMANDS
+    }
+    assert [main(line[1:]) for line in lines] == [0] * len(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("prepare phantom --otu x --out y", "cxraug prepare: error: unknown option '--otu'; did you mean '--out'?"),
+        ("prepare phantom --siz=3 --out y", "cxraug prepare: error: unknown option '--siz'; did you mean '--size'?"),
+        ("prepare phantom stray --out y", "cxraug prepare: error: unexpected argument 'stray'"),
+        ("prepare phantom", "cxraug prepare: error: the following arguments are required: --out"),
+        ("prepare phantom --out y --size big", "cxraug prepare: error: argument --size: invalid int value: 'big'"),
+        ("prepar phantom", "cxraug: error: argument COMMAND: invalid choice: 'prepar'"),
+        ("bundles copy x --frce", "cxraug bundles copy: error: unknown option '--frce'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_two(
+    calls: list[Call], line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(message)
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("prepare nhi --images . --out {out}", "source: unknown source; found 'nhi'; did you mean 'nih'?"),
+        ("prepare nih --out {out}", "--images: is required for source 'nih'"),
+        ("prepare nih --images {out}/none --out {out}", "{out}/none: "),
+        ("prepare phantom --out {out} --size 0", "size: must be a whole number of at least 4; found 0"),
+        ("prepare phantom --out {out} --seed -1", "prepare.json key 'seed': must be a whole number from 0"),
+        ("prepare phantom --out @out", "configs/prepare.json key 'out': values may not begin with $ @ %; found '@out'"),
+        ("prepare phantom --out {file}/below --count 20", "must be possible to read or write; found Not a directory"),
+        ("run none.yaml --out {out}", "none.yaml: experiment file must exist"),
+        ("run configs/experiments/demo.yaml --set seds=[0] --out {out}", "key 'seds': unknown key; found 'seds'"),
+        ("run configs/experiments/demo.yaml --set seeds --out {out}", "--set seeds: must read KEY=VALUE"),
+        ("evaluate none --manifest m.csv --out {out}", "none/plan.json: file must exist"),
+        ("evaluate r --manifest m.csv --out {out} --where area", "--where area: must read COLUMN=VALUE"),
+        ("report {out}", "{out}/results.json: file must exist"),
+        ("sample none --finding Edema --n 2 --out {out}", "none: must be a model file, or a folder that holds"),
+        ("predict none --images . --out {out}", "none: must be a model file, or a folder that holds"),
+        ("bundles copy {file}", "must be a folder that can be written"),
+    ],
+)
+def test_bad_input_is_one_line_status_two_and_writes_nothing(
+    line: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    out, file = tmp_path / "out", tmp_path / "file"
+    file.touch()
+    assert main(line.format(out=out, file=file).split()) == 2
+    captured = capfd.readouterr()
+    (said,) = captured.err.splitlines()
+    assert said.startswith("cxraug: error: ")
+    assert message.format(out=out) in said
+    assert captured.out == ""
+    assert set(tmp_path.iterdir()) == {file}
+
+
+def test_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(config: Path, settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle_config, "run_stage", interrupt)
+    assert main(["report", "r"]) == 130
+    assert capsys.readouterr().err == "cxraug: interrupted; the same command continues\n"
+
+
+def test_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(config: Path, settings: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bundle_config, "run_stage", stumble)
+    with pytest.raises(ZeroDivisionError):
+        main(["report", "r"])
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter; returns its output."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_load_nothing_heavy(option: str) -> None:
+    code = (
+        "import sys\nfrom monai_cxraug.cli import main\n"
+        f"try:\n    main([{option!r}])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'torch', 'monai', 'numpy', 'yaml'} & set(sys.modules)))"
+    )
+    written = python(code)
+    assert written.splitlines()[-1] == "[]"
+    assert (f"cxraug {__version__}" if option == "--version" else "usage: cxraug") in written
+
+
+# --- on small models, in this process ---
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """An untrained generator and classifier as folders of a run hold them."""
+    from monai_cxraug.networks.classifiers import Classifier
+    from monai_cxraug.networks.pggan import ProgressiveGenerator
+    from monai_cxraug.networks.weights import save_model
+
+    about = {"findings": ["Edema", "Hernia"], "patients_seen": ["1"], "manifest": "0" * 64, "images_seen": 0}
+    generator = ProgressiveGenerator(resolution=16, latent_size=8, fmap_base=32, fmap_max=8)
+    save_model(tmp_path / "generator" / "model.pt", "pggan", generator, {**about, "finding": "Edema"})
+    save_model(tmp_path / "cell" / "model.pt", "classifier", Classifier(2), {**about, "size": 32})
+    return tmp_path
+
+
+def write_radiographs(folder: Path) -> Path:
+    from PIL import Image
+
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.full((40, 40), ord(name), dtype=np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_sample_writes_a_synthetic_set(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def sample(seed: int, name: str) -> Path:
+        out = models / name
+        line = ["sample", models / "generator", "--finding", "Edema", "--n", "3", "--seed", seed, "--out", out]
+        assert main(list(map(str, line))) == 0
+        assert capsys.readouterr().out == f"{out / 'manifest.csv'}\n"
+        return out
+
+    first, again, other = sample(1, "first"), sample(1, "again"), sample(2, "other")
+    for name in ("manifest.csv", "manifest.json", "pack.npy", "pack.json", "provenance.json"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+    assert not np.array_equal(np.load(first / "pack.npy"), np.load(other / "pack.npy"))
+    assert json.loads((first / "provenance.json").read_text())["n"] == 3
+
+
+def test_predict_writes_probabilities_by_name(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_radiographs(models / "images")
+    out = models / "out"
+    assert main(["predict", str(models / "cell"), "--images", str(images), "--out", str(out)]) == 0
+    with (out / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["image", "patient_id", "label:Edema", "label:Hernia", "prob:Edema", "prob:Hernia"]
+    assert [row["image"] for row in rows] == ["a.png", "b.png"]
+    assert all(0 < float(row[f"prob:{name}"]) < 1 for row in rows for name in ("Edema", "Hernia"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "sample {0}/generator --finding Edma --n 2 --out {0}/out",
+            "found 'Edma'; did you mean 'Edema'?",
+        ),
+        (
+            "sample {0}/generator --finding Edema --n 0 --out {0}/out",
+            "n: must be a whole number of at least 1",
+        ),
+        ("sample {0}/cell --finding Edema --n 2 --out {0}/out", "model.pt: must be a pggan; found classifier"),
+        ("predict {0}/generator --images {0} --out {0}/out", "model.pt: must be a classifier; found pggan"),
+        ("predict {0}/cell --images {0}/none --out {0}/out", "{0}/none: "),
+    ],
+)
+def test_models_refuse_what_they_are_not_for(
+    models: Path, line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.format(models).split()) == 2
+    assert message.format(models) in capsys.readouterr().err
+    assert not (models / "out").exists()
+
+
+def test_copied_bundle_is_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundles", "copy", str(tmp_path)]) == 0
+    names = ["chest_xray_classification", "chest_xray_pggan"]
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / name) for name in names]
+    with pytest.raises(InputError, match=r"/output or .*must be a model file, or a folder that holds"):
+        bundle_config.run_stage(
+            tmp_path / names[1] / "configs" / "inference.json",
+            {"bundle_root": str(tmp_path / names[1]), "finding": "Edema", "n": 1},
+        )
+    assert main(["bundles", "copy", str(tmp_path)]) == 2
+
+
+# --- as processes ---
+
+
+@pytest.mark.e2e
+def test_prepare_by_command_and_by_monai_agree(tmp_path: Path) -> None:
+    options = ["--out", "{}", "--size", "16", "--count", "40"]
+    ours = ["monai_cxraug.cli", "prepare", "phantom", *options]
+    monais = ["monai.bundle", "run", "--config_file", "configs/prepare.json", "--source", "phantom", *options]
+
+    def start(arguments: Sequence[str], out: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", *(text.format(out) for text in arguments)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    processes = [start(ours, tmp_path / "ours"), start(monais, tmp_path / "monais")]
+    outputs = [process.communicate(timeout=200) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert outputs[0][0] == f"{tmp_path / 'ours' / 'manifest.csv'}\n"
+    for name in ("manifest.csv", "pack.npy", "quarantine.csv", "summary.json", "contact_sheet.png"):
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "monais" / name).read_bytes()
