@@ -219,17 +219,20 @@ def _user_error(error: Exception) -> CxrAugError | None:
 def _refused_argument(error: BaseException) -> ConfigError | None:
     """Components of ours raise our errors for bad values; a ``ValueError`` out of one is a mistake of ours."""
     built = re.match(r"Failed to instantiate component '([\w.]+)' with keywords: (\S*)", str(error))
-    if built is None or built[1].startswith("monai_cxraug.") or not isinstance(error.__cause__, ValueError):
+    if built is None or built[1].startswith("monai_cxraug.") or not isinstance(error.__cause__, ValueError | TypeError):
         return None
     mend = f"mend the settings that it takes as {built[2].replace(',', ', ')}"
     return ConfigError(built[1], "refuses an argument", error.__cause__, mend)
 
 
 def _file_trouble(error: BaseException) -> InputError | None:
+    mend = "check path, rights and free space"
+    if isinstance(error, RuntimeError) and "inline_container" in str(error):  # torch's own writer knows no OSError
+        return InputError("file system", "must be possible to write a checkpoint", str(error).splitlines()[0], mend)
     if not isinstance(error, OSError) or error.errno is None:
         return None
     where = error.filename if error.filename is not None else "file system"
-    return InputError(where, "must be possible to read or write", error.strerror, "check path, rights and free space")
+    return InputError(where, "must be possible to read or write", error.strerror, mend)
 
 
 # --- keys ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,12 +213,28 @@ def test_errors_of_components_are_told_apart(ran: Run, tmp_path: Path) -> None:
         ran(job(f"open({missing!r}, 'w')"))
     with pytest.raises(ConfigError, match=r"SGD: refuses an argument; found Invalid learning rate: -1.0"):
         ran({"job": "@section#optimizer"}, rate=-1.0)
+    with pytest.raises(
+        ConfigError, match=r"SGD: refuses an argument; found .* mend the settings that it takes as params"
+    ):
+        ran({"job": "@section#optimizer", "section#optimizer#momentum": "much"})
+    with pytest.raises(RuntimeError, match="Failed to instantiate"):  # of another kind: no argument's fault for sure
+        ran({"job": {"_target_": "torch.ones", "size": [-1]}})
     with pytest.raises(RuntimeError) as caught:  # a mistake of ours keeps its traceback
         ran(job("1 / 0"))
     assert find_cause(caught.value) is None
     with pytest.raises(RuntimeError) as caught:
         ran(job("int('x')"))
     assert not isinstance(caught.value, CxrAugError)
+
+
+def test_full_disk_is_told_while_torch_saves(ran: Run, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(InputError, match="file system: must be possible to write a checkpoint"):
+            ran(job(f"torch.save(torch.zeros(100_000), {str(tmp_path / 'model.pt')!r})"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_refusal_by_a_component_of_ours_without_our_error_is_a_mistake_of_ours(ran: Run) -> None:

@@ -132,7 +132,12 @@ def _stored_pixels(dataset: Dataset, name: object) -> NDArray[Any]:
         raise InputError(name, "must be greyscale (MONOCHROME1 or MONOCHROME2)", photometric, "leave the file out")
     if int(dataset.get("NumberOfFrames", 1) or 1) != 1:
         raise InputError(name, "must have one frame", f"{dataset.NumberOfFrames} frames", "leave the file out")
-    return np.asarray(dataset.pixel_array)
+    stored = np.asarray(dataset.pixel_array)
+    if dataset.file_meta.TransferSyntaxUID.is_compressed or stored.dtype.kind not in "iu":
+        return stored
+    # pydicom 2.4 keeps what lies above the stored bits (overlays, a missing sign); goes when we require pydicom 3
+    unused = 8 * stored.itemsize - int(dataset.BitsStored)
+    return np.asarray((stored << unused) >> unused)
 
 
 def greyscale_pipeline(dataset: Dataset, stored: NDArray[Any]) -> tuple[Image, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 from pydicom.sequence import Sequence
@@ -234,6 +236,14 @@ def test_empty_attributes_are_absent_ones() -> None:
     assert_array_equal(read(dataset).pixels, read(make_dicom(stored)).pixels)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+def test_bits_above_the_stored_ones_mean_nothing(dtype: str) -> None:
+    stored = ramp(0, 4095) if dtype == "uint16" else ramp(-2048, 2047, "int16")
+    clean = make_dicom(stored, WindowCenter=1000, WindowWidth=1500)
+    dirty = make_dicom(stored ^ np.array(0x3000, dtype=dtype), WindowCenter=1000, WindowWidth=1500)
+    assert_array_equal(read(dirty).pixels, read(clean).pixels)
+
+
 def test_the_pipeline_serves_decoded_pixels_too() -> None:
     dataset = make_dicom(ramp(0, 4095), WindowCenter=2048, WindowWidth=4096)
     pixels, choice = greyscale_pipeline(dataset, dataset.pixel_array)
@@ -305,13 +315,23 @@ def test_nothing_that_names_a_person_leaves_the_reader() -> None:
     assert not any(word in text for word in ("Nobody", "Anna", "4711", "19010203", "Doe"))
 
 
-def test_free_text_in_coded_attributes_stays_behind(recwarn, caplog) -> None:
+def test_free_text_in_coded_attributes_stays_behind() -> None:
     values = {"PatientSex": "ANNA NOBODY", "PatientAge": "058Y", "ViewPosition": "NOBODY ANNA"}
     content = encode(make_dicom(ramp(0, 9), **values)).replace(b"058Y", b"ANNA")
-    recwarn.clear()
     assert read_radiograph(content).tags == {"view": "", "sex": "", "age": ""}
+
+
+def test_warnings_that_quote_the_file_are_kept_back(recwarn, caplog) -> None:
+    content = encode(make_dicom(ramp(0, 9))).replace(b"1.2.840.10008.5.1.4.1.1.1", b"1.2.ANNA.NOBODY.1.1.1.1.1")
+    recwarn.clear()
+    with pytest.warns(UserWarning, match="NOBODY"):
+        dcmread(io.BytesIO(content))
+    caplog.clear()
+    recwarn.clear()
+    assert read_radiograph(content).pixels.max() == 1
     assert not recwarn.list
     assert not caplog.records
+    assert not logging.getLogger("pydicom").disabled
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,11 @@ def test_cells_are_judged_on_test_images_when_there_are_any() -> None:
         ({}, "data.valdation.size=3", ["valdation", "unknown key", "did you mean 'validation'"]),
         ({"arms": ["plain", "gann"]}, None, ["gann", "did you mean 'gan'"]),
         ({"arms": ["plain", "gan"]}, None, ["endpoint.reference", "duplicate_real"]),
-        ({"endpoint": {"arm": "gan", "reference": "plain", "finding": "Effusoin"}}, None, ["Effusoin", "did you mean 'Effusion'"]),
+        (
+            {"endpoint": {"arm": "gan", "reference": "plain", "finding": "Effusoin"}},
+            None,
+            ["Effusoin", "did you mean 'Effusion'"],
+        ),
         ({"endpoint": {"arm": "gan", "reference": "plain", "metric": "f1"}}, None, ["endpoint.metric", "auroc"]),
         ({"fractions": [0]}, None, ["fractions", "above 0"]),
         ({"seeds": [1, 1]}, None, ["seeds", "different"]),

@@ -23,7 +23,10 @@ def test_the_grid_is_complete_and_generators_are_refitted_per_seed(phantom_manif
     assert len(plan.cells) == 2 * 2 * (1 + 2 + 2)
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
     assert {(one.finding, one.fraction, one.seed) for one in plan.generators} == {
-        (finding, fraction, seed) for finding in ("Cardiomegaly", "Effusion") for fraction in (0.5, 1.0) for seed in (0, 7)
+        (finding, fraction, seed)
+        for finding in ("Cardiomegaly", "Effusion")
+        for fraction in (0.5, 1.0)
+        for seed in (0, 7)
     }
     assert len(plan.synthetic) == 2 * len(plan.generators)
 
