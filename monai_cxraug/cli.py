@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 for input that the user can mend, 130 after Ctrl-C.
     """
-    args, rest = build_parser().parse_known_args(arguments)
+    args, rest = build_parser().parse_known_args(spread_settings(sys.argv[1:] if arguments is None else arguments))
     if rest:
         _refuse_unknown(args.parser, rest[0])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard brings TensorFlow's remarks where that is there
@@ -91,6 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("cxraug: interrupted; the same command continues", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def spread_settings(arguments: Sequence[str]) -> list[str]:
+    """Let one ``--set`` take several settings wherever the experiment file stands: ``--set a=1 b=2`` is two."""
+    spread: list[str] = []
+    for argument in arguments:
+        if "=" in argument and not argument.startswith("-") and spread[-2:-1] == ["--set"]:
+            spread.append("--set")
+        spread.append(argument)
+    return spread
 
 
 # --- commands ---
@@ -112,7 +122,11 @@ def _add_run(commands: Any) -> None:
     run = _add(commands, "run", "run an experiment; what is done already is not done again", _run)
     run.add_argument("experiment", metavar="EXPERIMENT.yaml", help="what to compare; see configs/experiments")
     run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, for example seeds=[0,1]; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override, for example seeds=[0,1]; several allowed",
     )
     run.add_argument("--out", metavar="RUN", help="folder of the run (runs/<name>)")
     run.add_argument("--smoke", action="store_true", help="tiny budget on generated phantoms, to see that all runs")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from monai_cxraug import __version__, bundle_config, resources
-from monai_cxraug.cli import main
+from monai_cxraug.cli import build_parser, main, spread_settings
 from monai_cxraug.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,6 +164,20 @@ def test_bad_input_is_one_line_status_two_and_writes_nothing(
     assert message.format(out=out) in said
     assert captured.out == ""
     assert set(tmp_path.iterdir()) == {file}
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        (["run", "e.yaml", "--set", "a=1", "b=2"], ["a=1", "b=2"]),
+        (["run", "--set", "a=1", "b=[2,3]", "e.yaml", "--smoke"], ["a=1", "b=[2,3]"]),
+        (["run", "--set", "a=1", "--set", "b=2", "e.yaml"], ["a=1", "b=2"]),
+        (["run", "e.yaml"], []),
+    ],
+)
+def test_one_set_takes_several_settings(given: list[str], settings: list[str]) -> None:
+    args = build_parser().parse_args(spread_settings(given))
+    assert (args.experiment, args.set) == ("e.yaml", settings)
 
 
 def test_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -229,6 +230,9 @@ def test_a_pack_that_is_none_is_refused(tmp_path: Path, make_set, refuses) -> No
     with refuses(InputError, file, "must be a pack"):
         Pack(tmp_path, manifest)
     np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with refuses(InputError, file, "must be a pack"):
+        Pack(tmp_path, manifest)
+    file.write_bytes(pickle.dumps(np.zeros((16, 8, 8), dtype=np.uint8)))
     with refuses(InputError, file, "must be a pack"):
         Pack(tmp_path, manifest)
     file.unlink()
