@@ -112,16 +112,16 @@ def _read_dicom(content: bytes, name: object) -> Radiograph:
 
 @contextmanager
 def _silenced(library: str) -> Iterator[None]:
-    """Keep back a library's warnings and log lines: they quote attributes, a person's name among them."""
+    """Keep back a library's warnings and log lines: they quote attributes, and print tracebacks of what we refuse."""
     logger = logging.getLogger(library)
-    before = logger.disabled
-    logger.disabled = True
+    before = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.disabled = before
+        logger.handlers, logger.propagate = before
 
 
 def _stored_pixels(dataset: Dataset, name: object) -> NDArray[Any]:
@@ -129,7 +129,9 @@ def _stored_pixels(dataset: Dataset, name: object) -> NDArray[Any]:
         raise InputError(name, "a DICOM image needs pixel data", "none", "leave the file out")
     photometric = dataset.get("PhotometricInterpretation", "")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise InputError(name, "must be greyscale (MONOCHROME1 or MONOCHROME2)", photometric, "leave the file out")
+        raise InputError(
+            name, "must be greyscale (MONOCHROME1 or MONOCHROME2)", photometric or "nothing", "leave the file out"
+        )
     if int(dataset.get("NumberOfFrames", 1) or 1) != 1:
         raise InputError(name, "must have one frame", f"{dataset.NumberOfFrames} frames", "leave the file out")
     stored = np.asarray(dataset.pixel_array)
@@ -152,10 +154,16 @@ def greyscale_pipeline(dataset: Dataset, stored: NDArray[Any]) -> tuple[Image, s
 
     Returns:
         float32 ``[H, W]`` in [0, 1], and a description of the choice.
+
+    Raises:
+        InputError: the window is not allowed, or lies beside every value of the image.
     """
     padding = _padding(dataset, stored)
     values = _modality(dataset, stored)
     pixels, choice = _values_of_interest(dataset, values, padding)
+    if not padding.all() and np.ptp(pixels[~padding]) == 0 < np.ptp(values[~padding]):
+        mend = "mend the header; without a window the percentiles decide"
+        raise InputError(choice, "must show more than one grey value of the image", "a flat picture", mend)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels, choice = 1 - pixels, f"{choice}, inverted"
     pixels[padding] = 0
@@ -163,10 +171,17 @@ def greyscale_pipeline(dataset: Dataset, stored: NDArray[Any]) -> tuple[Image, s
 
 
 def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    if dataset.get("ModalityLUTSequence"):
-        return _look_up(dataset, dataset.ModalityLUTSequence[0], stored)[0]
+    if (item := _table(dataset, "ModalityLUTSequence")) is not None:
+        return _look_up(dataset, item, stored)[0]
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
     return stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0)
+
+
+def _table(dataset: Dataset, name: str) -> Dataset | None:
+    """First table of a sequence; None where it is absent or empty."""
+    for item in dataset.get(name) or ():
+        return item if item.get("LUTDescriptor") and item.get("LUTData") else None
+    return None
 
 
 def _look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[np.float64], int]:
@@ -189,8 +204,8 @@ def _look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDA
 
 
 def _values_of_interest(dataset: Dataset, values: NDArray[Any], padding: NDArray[np.bool_]) -> tuple[Image, str]:
-    if dataset.get("VOILUTSequence"):
-        shown, bits = _look_up(dataset, dataset.VOILUTSequence[0], values)
+    if (item := _table(dataset, "VOILUTSequence")) is not None:
+        shown, bits = _look_up(dataset, item, values)
         return np.clip(shown / (2**bits - 1), 0, 1), "VOI LUT"
     centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     if centre is not None and width is not None:

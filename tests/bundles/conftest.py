@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +40,11 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Manifest(make_columns(rows), FINDINGS, labels, {"name": "tiny"}).write(folder, {})
 
 
+def _take_interrupts() -> None:
+    """A shell that starts tests in the background has them ignore Ctrl-C, and so their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start() -> Start:
     """Starts ``python -m ...`` as a process; it is ended with the test."""
@@ -53,6 +59,7 @@ def start() -> Start:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_take_interrupts,
         )
         started.append(process)
         return process

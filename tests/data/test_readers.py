@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless
 
 from monai_cxraug.data.readers import Radiograph, greyscale_pipeline, read_radiograph, whole_years, window
 from monai_cxraug.errors import InputError
@@ -139,6 +140,14 @@ def test_a_window_that_must_not_be_guessed_names_the_file(refuses, attributes, w
         read(make_dicom(ramp(0, 4095), WindowCenter=5, **attributes))
 
 
+def test_a_window_beside_every_value_is_refused(refuses) -> None:
+    for kind in ("MONOCHROME1", "MONOCHROME2"):
+        with refuses(InputError, "x.dcm", "window -500/100 LINEAR", "flat"):
+            read(make_dicom(ramp(0, 4095), WindowCenter=-500, WindowWidth=100, PhotometricInterpretation=kind))
+    # a flat image is what it is
+    assert_array_equal(read(make_dicom(np.full(SHAPE, 7, np.uint16), WindowCenter=-500, WindowWidth=100)).pixels, 1)
+
+
 def test_the_first_of_several_windows_counts() -> None:
     one = read(make_dicom(ramp(0, 4095), WindowCenter=1000, WindowWidth=500))
     several = read(make_dicom(ramp(0, 4095), WindowCenter=[1000, 40], WindowWidth=[500, 80]))
@@ -232,8 +241,11 @@ def test_padding_is_black_and_leaves_the_percentiles_alone(photometric: str, dty
 def test_empty_attributes_are_absent_ones() -> None:
     stored = ramp(0, 4095)
     names = ("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "VOILUTFunction")
-    dataset = make_dicom(stored, VOILUTSequence=Sequence([]), **dict.fromkeys(names))
-    assert_array_equal(read(dataset).pixels, read(make_dicom(stored)).pixels)
+    hollow = Dataset()
+    hollow.add_new("LUTDescriptor", "US", None)
+    for tables in (Sequence([]), Sequence([hollow])):
+        dataset = make_dicom(stored, VOILUTSequence=tables, ModalityLUTSequence=tables, **dict.fromkeys(names))
+        assert_array_equal(read(dataset).pixels, read(make_dicom(stored)).pixels)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16"])
@@ -331,7 +343,21 @@ def test_warnings_that_quote_the_file_are_kept_back(recwarn, caplog) -> None:
     assert read_radiograph(content).pixels.max() == 1
     assert not recwarn.list
     assert not caplog.records
-    assert not logging.getLogger("pydicom").disabled
+
+
+def test_a_decoders_log_is_kept_back(caplog, refuses) -> None:
+    dataset = make_dicom(ramp(0, 9), syntax=JPEG2000Lossless)
+    dataset.PixelData = encapsulate([b"rubbish!"])
+    dataset["PixelData"].is_undefined_length = True
+    content = encode(dataset)
+    with pytest.raises((RuntimeError, ValueError, OSError)):
+        _ = dcmread(io.BytesIO(content)).pixel_array
+    assert caplog.records
+    caplog.clear()
+    with refuses(InputError, "x.dcm", "decoded"):
+        read_radiograph(content, "x.dcm")
+    assert not caplog.records
+    assert logging.getLogger("pydicom").propagate
 
 
 @pytest.mark.parametrize(
