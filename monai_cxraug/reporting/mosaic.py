@@ -62,8 +62,7 @@ def _block(run: Path, plan: Plan, train: Prepared, finding: str) -> Block | None
     if found is None:
         return None
     made = Prepared(run / "synthetic" / found.id)
-    shared = list(plan.data.values()).count(plan.data["train"]) > 1
-    real_rows = train.positives(finding, train.of_role("train", shared), "real")
+    real_rows = train.positives(finding, train.matching(plan.conditions("train")), "real")
     made_rows = list(range(len(made.rows)))
     return Block(
         finding=finding,

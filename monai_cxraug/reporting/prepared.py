@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.errors import InputError, StateError
-
-#: how a role of the plan is written in the manifest's ``split`` column.
-_SPLIT_OF = {"train": "train", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,9 @@ class Prepared:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(path, "must be a readable manifest", str(error), "prepare the data again") from None
 
-    def of_role(self, role: str, shared: bool) -> list[int]:
-        """Rows that play a role of the plan: all of them, or those of its split when roles share the folder."""
-        split = _SPLIT_OF.get(role, role)
-        return [k for k, row in enumerate(self.rows) if not shared or row.get("split") == split]
+    def matching(self, conditions: Mapping[str, str]) -> list[int]:
+        """Rows whose columns have the given values."""
+        return [k for k, row in enumerate(self.rows) if all(row.get(key) == value for key, value in conditions.items())]
 
     def positives(self, finding: str, among: Sequence[int], source: str) -> list[int]:
         """Rows among those given that carry the finding and come from a source."""

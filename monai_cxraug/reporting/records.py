@@ -151,6 +151,12 @@ class Plan:
     cells: int = 0
     generators: int = 0
 
+    def conditions(self, role: str) -> dict[str, str]:
+        """Columns and values that choose a role's images among those of its folder: its split and its ``where``."""
+        spec = (self.experiment.get("data") or {}).get(role) or {}
+        split = {"split": str(spec["split"])} if spec.get("split") else {}
+        return {**split, **{str(key): str(value) for key, value in (spec.get("where") or {}).items()}}
+
 
 def load_results(run: Path) -> Results:
     """Read ``results.json`` of a run or evaluation folder.

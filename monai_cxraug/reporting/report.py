@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,16 +79,15 @@ def _png(blocks: Sequence[Block]) -> bytes:
 
 def _roles(run: Path, plan: Plan) -> list[DataRole]:
     """Count images, patients and positives of each role whose data lie in the run folder."""
-    folders = list(plan.data.values())
     return [
-        _role(role, Prepared(run / folder), folders.count(folder) > 1, plan.findings)
+        _role(role, Prepared(run / folder), plan.conditions(role), plan.findings)
         for role, folder in plan.data.items()
         if (run / folder / "manifest.csv").exists()
     ]
 
 
-def _role(role: str, prepared: Prepared, shared: bool, findings: Sequence[str]) -> DataRole:
-    rows = [prepared.rows[k] for k in prepared.of_role(role, shared)]
+def _role(role: str, prepared: Prepared, conditions: Mapping[str, str], findings: Sequence[str]) -> DataRole:
+    rows = [prepared.rows[k] for k in prepared.matching(conditions)]
     return DataRole(
         role=role,
         images=len(rows),

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def _take_interrupts() -> None:
 
 
 @pytest.fixture
-def start() -> Start:
+def start() -> Iterator[Start]:
     """Starts ``python -m ...`` as a process; it is ended with the test."""
     started: list[subprocess.Popen[str]] = []
 

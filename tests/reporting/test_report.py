@@ -185,10 +185,23 @@ def test_roles_that_share_a_folder_are_told_apart_by_split(run: Path, edit: Edit
     manifest = run / "data" / "aaaa" / "manifest.csv"
     lines = manifest.read_text().split("\n")
     manifest.write_text("\n".join([*lines[:151], *(line.replace(",train,", ",val,") for line in lines[151:])]))
-    edit("plan", lambda document: document.update(data={"train": "data/aaaa", "validation": "data/aaaa"}))
+
+    def share(document: dict[str, Any]) -> None:
+        document["data"] = {"train": "data/aaaa", "validation": "data/aaaa"}
+        document["experiment"]["data"]["validation"] = {"split": "val"}
+
+    edit("plan", share)
     page = text(run)
     assert ">train</th><td>150</td><td>75</td>" in page
     assert ">validation</th><td>50</td><td>25</td>" in page
+
+
+def test_images_that_the_experiment_leaves_out_are_not_counted(run: Path) -> None:
+    manifest = run / "data" / "aaaa" / "manifest.csv"
+    lines = manifest.read_text().split("\n")
+    assert ",area," in lines[1]
+    manifest.write_text("\n".join([*lines[:101], *(line.replace(",area,", ",linear,") for line in lines[101:])]))
+    assert ">train</th><td>100</td>" in text(run)
 
 
 def test_missing_and_wrong_files_are_refused_before_anything_is_written(run: Path) -> None:
