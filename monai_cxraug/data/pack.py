@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -203,6 +204,8 @@ class _Job:
         kept = [row for row, outcome in enumerate(outcomes) if not outcome.reason]
         if not kept:
             self._clear()
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # unless it holds something else
             found = f"none of {len(outcomes)}; the first is {outcomes[0].reason}"
             raise InputError(self.folder, "at least one image must be readable", found, "check --images")
         array = np.memmap(self.data, self.dtype, "r", shape=self.shape)

@@ -178,6 +178,14 @@ def test_a_refusal_writes_nothing(nih_folder: Path, tmp_path: Path, refuses, cha
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_readable_image_no_folder_is_left(nih_folder: Path, tmp_path: Path, refuses) -> None:
+    for file in (nih_folder / "images").iterdir():
+        file.write_bytes(b"broken")
+    with refuses(InputError, "at least one image must be readable"):
+        prepare(request(nih_folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_refusal_leaves_what_was_there(nih_folder: Path, tmp_path: Path, refuses) -> None:
     path = prepare(request(nih_folder), tmp_path / "out")
     before = state(path.parent)
