@@ -13,7 +13,8 @@ from torch import Tensor
 class AutocastInferer(Inferer):
     """Calls the network under bfloat16 autocast on whatever device the images are on.
 
-    MONAI's engines know CUDA's autocast only; on a CPU with bfloat16 units it is about twice as fast as float32.
+    MONAI's engines know CUDA's autocast only; this one is for CPUs with bfloat16 units too. Whether it pays depends on
+    the image size: for DenseNet-121 at 32 px, batch 64, two threads, a step took as long as in float32 (ratio 0.95).
     """
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

@@ -41,7 +41,7 @@ class Classifier(nn.Module):
             raise ConfigError("outputs", "a classifier needs at least one finding", outputs, "name the findings")
         self.settings: dict[str, Any] = {"outputs": outputs, "architecture": architecture, "channels": channels}
         self.body = ARCHITECTURES[architecture](channels, outputs)
-        # faster convolutions on CPU and GPU alike; torch's own annotations lack this form of the call
+        # the layout that convolutions prefer; torch's own annotations lack this form of the call
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:

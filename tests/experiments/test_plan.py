@@ -73,14 +73,14 @@ def test_training_and_evaluation_may_not_share_patients(phantom_manifest: Path) 
 
 
 def test_only_real_images_are_judged_on(phantom_manifest: Path, tmp_path: Path) -> None:
-    """Rows without a split are not caught by the manifest's own rule."""
+    """Synthetic training images are fine in a manifest, and not as what an experiment is judged on."""
     for name in ("manifest.json", "pack.json", "pack.npy"):
         (tmp_path / name).write_bytes((phantom_manifest.parent / name).read_bytes())
     with phantom_manifest.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:
         row["patient_id"] = "other-" + row["patient_id"]
-        row["split"] = ""
+        row["split"] = "train"
     rows[3]["source"] = "synthetic"
     with (tmp_path / "manifest.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
