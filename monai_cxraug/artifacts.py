@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,17 @@ from monai_cxraug import __version__
 from monai_cxraug.errors import InputError, StateError
 
 Json = Any
+#: what file systems say that have no locks, as some over a network; there, nobody is locked out.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], private: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; rename it to the target on success, remove it on failure.
 
     Args:
         path: the final file. Its folder is made when missing.
+        private: only the owner may read the file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,9 +37,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only the owner reads
+        if not private:
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only the owner reads
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(target)
@@ -107,6 +113,71 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a lock file, so that two processes never write into one folder.
+
+    The operating system holds the lock and frees it when the process ends in whatever way: a file that a killed process
+    left behind locks nobody out.
+
+    Args:
+        path: the lock file; it holds the number of the process, and goes when the lock is given back.
+
+    Raises:
+        StateError: another process holds it.
+    """
+    path = Path(path)
+    handle = _open_locked(path)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        with suppress(OSError):  # where open files cannot be removed, it stays and locks nobody out
+            path.unlink()
+        os.close(handle)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle)
+            # the last holder may have removed the file between our opening and our locking it
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BlockingIOError:
+            holder = os.pread(handle, 20, 0).decode(errors="replace") if hasattr(os, "pread") else ""
+            os.close(handle)
+            raise StateError(
+                path.parent,
+                "only one process may write here at a time",
+                f"process {holder} at work" if holder else "another one at work",
+                "wait for it to end, or choose another folder",
+            ) from None
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(handle, 2**30, os.SEEK_SET)  # beyond the content, which others may read
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+        os.lseek(handle, 0, os.SEEK_SET)
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
 
 
 def content_hash(content: Json) -> str:

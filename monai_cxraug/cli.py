@@ -15,13 +15,17 @@ from monai_cxraug.errors import ConfigError, CxrAugError, nearest
 _INTERRUPTED = 130
 #: what the parser keeps for itself beside the options.
 _OWN = frozenset({"command", "call", "parser"})
+#: settings of a request; what a source takes beside them is one of its own options.
+_SHARED = ("images", "labels", "lists", "count")
 _CLOSING = "A wrong input ends with one line that says how to mend it, and exit status 2."
 #: examples of each command; the program's own help shows them all.
 _EXAMPLES = {
     "prepare": """\
   cxraug prepare nih --images nih_64.zip --size 64 --out data/nih64
-  cxraug prepare nih --images nih --labels lists/Data_Entry_2017_v2020.csv --lists lists --out data/nih
   cxraug prepare phantom --count 600 --out data/phantom""",
+    "phantom": """\
+  cxraug phantom chexpert --count 600 --out phantoms/chexpert
+  cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
     "run": """\
   cxraug run configs/experiments/demo.yaml
   cxraug run configs/experiments/nih_first_light.yaml --smoke --out runs/smoke
@@ -45,12 +49,21 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            hint = nearest(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {hint}")
+
     def error(self, message: str) -> NoReturn:
         self.exit(CxrAugError.exit_status, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every command."""
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of every command.
+
+    Args:
+        command: the command at hand. What only it needs, such as the sources of ``prepare``, is loaded for it alone.
+    """
     examples = "\n".join(_EXAMPLES.values())
     parser = _Parser(
         prog="cxraug",
@@ -59,7 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cxraug {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_prepare(commands)
+    _add_prepare(commands, with_sources=command == "prepare")
+    _add_phantom(commands)
     _add_run(commands)
     _add_evaluate(commands)
     _add_report(commands)
@@ -78,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 for input that the user can mend, 130 after Ctrl-C.
     """
-    args, rest = build_parser().parse_known_args(spread_settings(sys.argv[1:] if arguments is None else arguments))
+    arguments = spread_settings(sys.argv[1:] if arguments is None else arguments)
+    args, rest = build_parser(next(iter(arguments), "")).parse_known_args(arguments)
     if rest:
         _refuse_unknown(args.parser, rest[0])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard brings TensorFlow's remarks where that is there
@@ -106,16 +121,58 @@ def spread_settings(arguments: Sequence[str]) -> list[str]:
 # --- commands ---
 
 
-def _add_prepare(commands: Any) -> None:
-    prepare = _add(commands, "prepare", "make a manifest and a pack from a folder or archive of images", _prepare)
-    prepare.add_argument("source", metavar="SOURCE", help="nih, phantom, or images (no labels)")
-    prepare.add_argument("--images", metavar="PATH", help="folder or zip archive; phantom needs none")
-    prepare.add_argument("--labels", metavar="CSV", help="table of labels, when it lies elsewhere")
-    prepare.add_argument("--lists", metavar="DIR", help="folder of split lists, when they lie elsewhere")
-    prepare.add_argument("--out", metavar="DIR", required=True, help="folder for manifest, pack, summary and pictures")
-    prepare.add_argument("--size", type=int, default=64, metavar="N", help="side of the images in pixels (%(default)s)")
-    prepare.add_argument("--count", type=int, default=1200, metavar="N", help="phantoms to generate (%(default)s)")
-    prepare.add_argument("--seed", type=int, default=0, metavar="S", help="of phantoms and splits (%(default)s)")
+def _add_prepare(commands: Any, with_sources: bool) -> None:
+    summary = "make a manifest and a pack from a folder or archive of images"
+    if not with_sources:
+        _add(commands, "prepare", summary, _prepare)
+        return
+    from monai_cxraug.data.request import SOURCES
+
+    examples = "\n".join(f"  cxraug prepare {name} {text}" for name, one in SOURCES.items() for text in one.examples)
+    prepare = _add(commands, "prepare", summary, _prepare, examples)
+    sources = prepare.add_subparsers(dest="source", required=True, metavar="SOURCE", title="sources")
+    for name, source in SOURCES.items():
+        lines = [f"  cxraug prepare {name} {text}" for text in source.examples]
+        says = " ".join(str(source.__doc__).split("\n\n")[0].split())
+        parser = _add(sources, name, says, _prepare, "\n".join(lines))
+        _add_source_options(parser.add_argument_group(f"options of {name}"), source)
+        _add_common_options(parser.add_argument_group("options of every source"))
+
+
+def _add_source_options(group: Any, source: type) -> None:
+    from monai_cxraug.data.sources.options import options_of
+
+    for one in options_of(source).values():
+        default = "" if one.default in (None, "", False) else f" ({one.default})"
+        form: dict[str, Any] = {"metavar": one.metavar or None, "type": one.kind if one.kind in (int, float) else str}
+        if one.choices:
+            form = {"choices": one.choices}
+        elif one.kind is bool:
+            form = {"action": "store_true", "default": None}
+        group.add_argument(one.flag, help=(one.help + default).replace("%", "%%"), required=one.required, **form)
+
+
+def _add_common_options(group: Any) -> None:
+    group.add_argument("--out", metavar="DIR", required=True, help="folder for manifest, pack, summary and pictures")
+    group.add_argument("--size", type=int, default=64, metavar="N", help="side of the images in pixels (%(default)s)")
+    group.add_argument(
+        "--fit", choices=("pad", "squash"), default="pad", help="keep the aspect ratio on black, or fill (%(default)s)"
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn: splits, folds (%(default)s)")
+    group.add_argument(
+        "--validation", type=float, metavar="X", help="share of train and val that becomes val (the source's, or 0.1)"
+    )
+    group.add_argument("--folds", type=int, default=0, metavar="K", help="patient-wise folds over train and val (none)")
+    group.add_argument("--salt", metavar="FILE", help="key to hash patient, study and image names; made when missing")
+
+
+def _add_phantom(commands: Any) -> None:
+    phantom = _add(commands, "phantom", "write generated images in the layout of a real data set", _phantom)
+    phantom.add_argument("layout", metavar="LAYOUT", help="native, nih, chexpert, skin, or dicom (a hospital's export)")
+    phantom.add_argument("--out", metavar="DIR", required=True, help="new folder")
+    phantom.add_argument("--count", type=int, default=600, metavar="N", help="number of images (%(default)s)")
+    phantom.add_argument("--size", type=int, default=256, metavar="N", help="pixels a side (%(default)s)")
+    phantom.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same images (%(default)s)")
 
 
 def _add_run(commands: Any) -> None:
@@ -167,15 +224,16 @@ def _add_predict(commands: Any) -> None:
 def _add_bundles(commands: Any) -> None:
     bundles = commands.add_parser("bundles", help="take the MONAI bundles out of the package")
     actions = bundles.add_subparsers(dest="action", required=True, metavar="ACTION")
-    copy = _add(actions, "copy", "copy every bundle into a folder", _copy_bundles, examples="bundles copy")
+    copy = _add(actions, "copy", "copy every bundle into a folder", _copy_bundles, _EXAMPLES["bundles copy"])
     copy.add_argument("dir", metavar="DIR", help="folder that holds none of them yet")
 
 
 def _add(
     commands: Any, name: str, summary: str, call: Callable[[argparse.Namespace], None], examples: str = ""
 ) -> argparse.ArgumentParser:
+    lines = examples or _EXAMPLES[name]
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary, epilog=f"examples:\n{_EXAMPLES[examples or name]}\n\n{_CLOSING}"
+        name, help=summary, description=summary, epilog=f"examples:\n{lines}\n\n{_CLOSING}"
     )
     parser.set_defaults(call=call, parser=parser)
     return parser
@@ -185,7 +243,19 @@ def _add(
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    _config("prepare", _options(args))
+    from monai_cxraug.data.request import SOURCES
+    from monai_cxraug.data.sources.options import options_of
+
+    settings = _options(args)
+    own = [name for name in options_of(SOURCES[args.source]) if name in settings and name not in _SHARED]
+    options = {name: settings.pop(name) for name in own}
+    _config("prepare", {**settings, "options": options} if options else settings)
+
+
+def _phantom(args: argparse.Namespace) -> None:
+    from monai_cxraug.data.sources.phantom.layouts import write_layout
+
+    print(write_layout(args.layout, args.out, args.count, args.size, args.seed))
 
 
 def _run(args: argparse.Namespace) -> None:

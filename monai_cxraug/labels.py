@@ -25,6 +25,27 @@ NIH_FINDINGS: Final = (
     "Hernia",
 )
 
+#: CheXpert's fourteen observations (Irvin et al., AAAI 2019), in the order of its tables.
+CHEXPERT_FINDINGS: Final = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+
+#: the one question of Kermany's paediatric radiographs (Cell, 2018); bacterial or viral is a column.
+KERMANY_FINDINGS: Final = ("Pneumonia",)
+
 #: What NIH's table writes when none of the fourteen findings is present.
 NIH_NO_FINDING: Final = "No Finding"
 

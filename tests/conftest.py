@@ -21,6 +21,13 @@ def one_torch_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def tracked_metadata() -> None:
+    """Have MONAI keep metadata again: a bundle that an earlier test ran has switched that off for its process."""
+    if data := sys.modules.get("monai.data"):
+        data.set_track_meta(True)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real images named by ``CXRAUG_DATA``; the test is skipped where it is absent."""

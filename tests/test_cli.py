@@ -19,7 +19,7 @@ from monai_cxraug.cli import build_parser, main, spread_settings
 from monai_cxraug.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("prepare", "run", "evaluate", "report", "sample", "predict", "bundles copy")
+COMMANDS = ("prepare", "phantom", "run", "evaluate", "report", "sample", "predict", "bundles copy")
 
 Call = tuple[Path, dict[str, Any]]
 
@@ -39,12 +39,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             "prepare nih --images a.zip --labels l.csv --lists d --out o --size 32",
             "configs/prepare.json",
             {"source": "nih", "images": "a.zip", "labels": "l.csv", "lists": "d", "out": "o", "size": 32}
-            | {"count": 1200, "seed": 0},
+            | {"fit": "pad", "seed": 0, "folds": 0},
         ),
         (
             "prepare phantom --out o",
             "configs/prepare.json",
-            {"source": "phantom", "out": "o", "size": 64, "count": 1200, "seed": 0},
+            {"source": "phantom", "out": "o", "size": 64, "fit": "pad", "seed": 0, "folds": 0},
+        ),
+        (
+            "prepare chexpert --images c --views all --uncertainty ones --folds 5 --validation 0.2 --salt s --out o",
+            "configs/prepare.json",
+            {"source": "chexpert", "images": "c", "out": "o", "size": 64, "fit": "pad", "seed": 0, "folds": 5}
+            | {"validation": 0.2, "salt": "s", "options": {"views": "all", "uncertainty": "ones"}},
+        ),
+        (
+            "prepare dicom --images d --patient-key PatientID --for-processing keep --fit squash --out o",
+            "configs/prepare.json",
+            {"source": "dicom", "images": "d", "out": "o", "size": 64, "fit": "squash", "seed": 0, "folds": 0}
+            | {"options": {"patient_key": "PatientID", "for_processing": "keep"}},
         ),
         (
             "run e.yaml --set a.b=1 --set seeds=[0] --out r --smoke",
@@ -94,10 +106,50 @@ def test_help_of_every_command_has_examples(command: str, capsys: pytest.Capture
     assert "exit status 2" in text
 
 
+@pytest.mark.parametrize("source", ["nih", "chexpert", "kermany", "folder", "table", "dicom", "external", "phantom"])
+def test_help_of_every_source_has_its_options_and_examples(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from monai_cxraug.data.request import SOURCES
+    from monai_cxraug.data.sources.options import options_of
+
+    with pytest.raises(SystemExit) as caught:
+        main(["prepare", source, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"  {one.flag}" in text for one in options_of(SOURCES[source]).values())
+    assert all(f"  {flag} " in text for flag in ("--out", "--size", "--fit", "--folds", "--validation", "--salt"))
+    assert all(f"\n  cxraug prepare {source} {example}\n" in text for example in SOURCES[source].examples)
+
+
+def test_every_example_of_a_source_is_a_request(capsys: pytest.CaptureFixture[str], calls: list[Call]) -> None:
+    from monai_cxraug.data.request import Request
+
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  cxraug ")]
+    assert len(lines) >= 9
+    for line in lines:
+        assert main(line[1:]) == 0
+        _, settings = calls.pop()
+        settings.pop("out")
+        Request(**settings).build()
+
+
+def test_phantoms_in_a_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"phantom skin --out {tmp_path / 'skin'} --count 10 --size 16"
+    assert main(line.split()) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'skin'}\n"
+    assert len(list((tmp_path / "skin").rglob("*.jpg"))) == 10
+    assert main(line.split()) == 2
+    assert "new or empty folder" in capsys.readouterr().err
+
+
 def test_every_example_of_the_help_is_a_command_line(
     calls: list[Call], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from monai_cxraug.data.sources.phantom import layouts
+
     monkeypatch.setattr(resources, "copy_bundles", lambda target: [])
+    monkeypatch.setattr(layouts, "write_layout", lambda *arguments: Path())
     with pytest.raises(SystemExit):
         main(["--help"])
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  cxraug ")]
@@ -110,12 +162,32 @@ def test_every_example_of_the_help_is_a_command_line(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("prepare phantom --otu x --out y", "cxraug prepare: error: unknown option '--otu'; did you mean '--out'?"),
-        ("prepare phantom --siz=3 --out y", "cxraug prepare: error: unknown option '--siz'; did you mean '--size'?"),
-        ("prepare phantom stray --out y", "cxraug prepare: error: unexpected argument 'stray'"),
-        ("prepare phantom", "cxraug prepare: error: the following arguments are required: --out"),
-        ("prepare phantom --out y --size big", "cxraug prepare: error: argument --size: invalid int value: 'big'"),
-        ("prepar phantom", "cxraug: error: argument COMMAND: invalid choice: 'prepar'"),
+        (
+            "prepare phantom --otu x --out y",
+            "cxraug prepare phantom: error: unknown option '--otu'; did you mean '--out'?",
+        ),
+        (
+            "prepare phantom --siz=3 --out y",
+            "cxraug prepare phantom: error: unknown option '--siz'; did you mean '--size'?",
+        ),
+        ("prepare phantom stray --out y", "cxraug prepare phantom: error: unexpected argument 'stray'"),
+        ("prepare kermany --images x --lists y --out z", "cxraug prepare kermany: error: unknown option '--lists'; "),
+        (
+            "prepare chexpert --images x --uncertianty ones --out z",
+            "cxraug prepare chexpert: error: unknown option '--unc",
+        ),
+        (
+            "prepare chexpert --images x --uncertainty one --out z",
+            "cxraug prepare chexpert: error: argument --uncertainty: invalid choice: 'one'; did you mean 'ones'?",
+        ),
+        ("prepare phantom", "cxraug prepare phantom: error: the following arguments are required: --out"),
+        (
+            "prepare phantom --out y --size big",
+            "cxraug prepare phantom: error: argument --size: invalid int value: 'big'",
+        ),
+        ("prepare nhi --out y", "cxraug prepare: error: argument SOURCE: invalid choice: 'nhi'; did you mean 'nih'?"),
+        ("prepare nih --out y", "cxraug prepare nih: error: the following arguments are required: --images"),
+        ("prepar phantom", "cxraug: error: argument COMMAND: invalid choice: 'prepar'; did you mean 'prepare'?"),
         ("bundles copy x --frce", "cxraug bundles copy: error: unknown option '--frce'"),
     ],
 )
@@ -133,13 +205,15 @@ def test_wrong_usage_is_one_line_and_status_two(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("prepare nhi --images . --out {out}", "source: unknown source; found 'nhi'; did you mean 'nih'?"),
-        ("prepare nih --out {out}", "--images: is required for source 'nih'"),
         ("prepare nih --images {out}/none --out {out}", "{out}/none: "),
+        ("prepare phantom --count 19 --out {out}", "count: must be a whole number of at least 20; found 19"),
+        ("prepare folder --images . --patient-pattern P --out {out}", "--patient-pattern: needs one group; found 0"),
+        ("phantom skin --out {file}/below", "{file}/below: must be a folder that can be made; found "),
+        ("phantom chexprt --out {out}", "layout: unknown layout; found 'chexprt'; did you mean 'chexpert'?"),
         ("prepare phantom --out {out} --size 0", "size: must be a whole number of at least 4; found 0"),
         ("prepare phantom --out {out} --seed -1", "prepare.json key 'seed': must be a whole number from 0"),
         ("prepare phantom --out @out", "configs/prepare.json key 'out': values may not begin with $ @ %; found '@out'"),
-        ("prepare phantom --out {file}/below --count 20", "must be possible to read or write; found Not a directory"),
+        ("prepare phantom --out {file}/below --count 20", "must be a folder that can be written; found "),
         ("run none.yaml --out {out}", "none.yaml: experiment file must exist"),
         ("run configs/experiments/demo.yaml --set seds=[0] --out {out}", "key 'seds': unknown key; found 'seds'"),
         ("run configs/experiments/demo.yaml --set seeds --out {out}", "--set seeds: must read KEY=VALUE"),
@@ -161,7 +235,7 @@ def test_bad_input_is_one_line_status_two_and_writes_nothing(
     captured = capfd.readouterr()
     (said,) = captured.err.splitlines()
     assert said.startswith("cxraug: error: ")
-    assert message.format(out=out) in said
+    assert message.format(out=out, file=file) in said
     assert captured.out == ""
     assert set(tmp_path.iterdir()) == {file}
 
@@ -238,7 +312,8 @@ def write_radiographs(folder: Path) -> Path:
 
     folder.mkdir()
     for name in ("a", "b"):
-        Image.fromarray(np.full((40, 40), ord(name), dtype=np.uint8)).save(folder / f"{name}.png")
+        ramp = np.add.outer(np.arange(40), np.arange(40)) + ord(name)
+        Image.fromarray(ramp.astype(np.uint8)).save(folder / f"{name}.png")
     return folder
 
 

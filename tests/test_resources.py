@@ -122,6 +122,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in ("README.md", "configs/experiments/demo.yaml", "tests/test_it.py", "scripts/tool.py"):
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         (source / file).write_text(file)
+    shutil.copy(ROOT / "scripts" / "build_kernels.py", source / "scripts")
     build = "from hatchling.build import build_wheel; build_wheel('.')"
     run = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

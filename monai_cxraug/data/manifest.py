@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_cxraug.artifacts import content_hash, read_json, write_csv, write_json
+from monai_cxraug.artifacts import read_json, write_csv, write_json
+from monai_cxraug.data.columns import Labels, Text, parse_labels, read_table
 from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError, nearest
 from monai_cxraug.keys import MANIFEST_COLUMNS, SOURCES, SPLITS
 from monai_cxraug.labels import require_findings
 
 SCHEMA = "cxraug.manifest/1"
-_VALUE_OF_TEXT = {"1": 1.0, "0": 0.0, "": np.nan, "1.0": 1.0, "0.0": 0.0}
-
-Text = NDArray[np.object_]
-Labels = NDArray[np.float32]
+_TEXT_OF_CODE = np.array(["0", "1", ""], dtype=object)
+_UNKNOWN = 2
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,15 @@ class Manifest:
 
     def hash(self) -> str:
         """SHA-256 of the content by column name: a permuted table has the same hash."""
-        findings = dict(zip(self.findings, self.labels.T, strict=True))
-        content = {name: list(values) for name, values in self.columns.items()}
-        content |= {f"label:{name}": [_text_of(value) for value in values] for name, values in findings.items()}
-        return content_hash(content)
+        digest = hashlib.sha256()
+        for name in sorted(self.columns):
+            _digest_texts(digest, [name])
+            _digest_texts(digest, self.columns[name].tolist())
+        codes = _codes(self.labels)
+        for name in sorted(self.findings):
+            _digest_texts(digest, [f"label:{name}"])
+            digest.update(codes[:, self.findings.index(name)].tobytes())
+        return digest.hexdigest()
 
     def write(self, folder: Path, inputs: Mapping[str, str] | None = None) -> Path:
         """Write ``manifest.csv`` and ``manifest.json`` atomically.
@@ -120,10 +126,9 @@ class Manifest:
         """
         extra = [name for name in self.columns if name not in MANIFEST_COLUMNS]
         names = [*MANIFEST_COLUMNS, *extra]
-        labels = [[_text_of(value) for value in row] for row in self.labels]
-        texts = zip(*(self.columns[name] for name in names), strict=True)
+        labels = [_TEXT_OF_CODE[codes] for codes in _codes(self.labels).T]
         path = folder / "manifest.csv"
-        write_csv(path, [*names, *self.findings], ([*row, *values] for row, values in zip(texts, labels, strict=True)))
+        write_csv(path, [*names, *self.findings], zip(*(self.columns[name] for name in names), *labels, strict=True))
         document = {**self.info, "findings": list(self.findings), "rows": len(self), "content": self.hash()}
         write_json(folder / "manifest.json", SCHEMA, {**document, "inputs": dict(inputs or {})})
         return path
@@ -149,15 +154,14 @@ def read_manifest(path: str | Path) -> Manifest:
         raise InputError(path, "manifest must exist", "nothing there", "make one with 'cxraug prepare'")
     info = read_json(path.with_name("manifest.json"), SCHEMA)
     findings = _read_findings(info, path.with_name("manifest.json"))
-    header, table = _read_table(path)
+    columns = read_table(path)
     for name in (*MANIFEST_COLUMNS, *findings):
-        if name not in header:
+        if name not in columns:
             refusal = LabelError if name in findings else InputError
-            raise refusal(path, f"column {name!r} is required", "no such column", nearest(name, header))
-    columns = {name: table[name] for name in header if name not in findings}
-    labels = np.empty((len(table["image"]), len(findings)), dtype=np.float32)
+            raise refusal(path, f"column {name!r} is required", "no such column", nearest(name, columns))
+    labels = np.empty((len(columns["image"]), len(findings)), dtype=np.float32)
     for column, name in enumerate(findings):
-        labels[:, column] = _parse_labels(table[name], name, path)
+        labels[:, column] = parse_labels(columns.pop(name), name, path)
     manifest = Manifest(columns, findings, labels, _own_info(info), path)
     check_manifest(manifest)
     return manifest
@@ -170,33 +174,30 @@ def check_manifest(manifest: Manifest) -> None:
             value = sorted(unknown)[0]
             row = int(np.flatnonzero(manifest[column] == value)[0]) + 2
             raise InputError(f"{manifest.path} line {row}", f"unknown {column}", repr(value), nearest(value, allowed))
-    images, counts = np.unique(manifest["image"].astype(str), return_counts=True)
-    if (counts > 1).any():
-        found = f"{str(images[counts > 1][0])!r} twice"
+    images = manifest["image"]
+    if len(set(images)) < len(images):
+        found = f"{min(name for name, count in Counter(images).items() if count > 1)!r} twice"
         raise InputError(manifest.path, "an image may be listed once", found, "remove or rename one")
-    refuse_unreal_evaluation(manifest, manifest.rows())
+    refuse_unreal_evaluation(manifest, np.arange(len(manifest)))
     refuse_shared_patients(manifest)
 
 
 def refuse_shared_patients(manifest: Manifest) -> None:
     """Refuse a patient in two of train, val and test (evidence rule 1)."""
-    home: dict[str, str] = {}
-    for patient, split in zip(manifest["patient_id"], manifest["split"], strict=True):
-        if patient and split and home.setdefault(patient, split) != split:
-            raise LeakageError(
-                manifest.path,
-                "a patient may be in one split only",
-                f"patient {patient!r} in {home[patient]} and {split}",
-                "split by patient",
-            )
+    patients, splits = manifest["patient_id"], manifest["split"]
+    home = {split: frozenset(patients[splits == split]) - {""} for split in SPLITS if split}
+    for one, other in combinations(home, 2):
+        if shared := home[one] & home[other]:
+            found = f"patient {min(shared)!r} in {one} and {other}"
+            raise LeakageError(manifest.path, "a patient may be in one split only", found, "split by patient")
 
 
 def refuse_unreal_evaluation(
     manifest: Manifest, rows: NDArray[np.int64], evaluation: Iterable[str] = ("val", "test", "")
 ) -> None:
     """Refuse synthetic, filtered or external images outside training (evidence rule 1)."""
-    judged = np.isin(manifest["split"][rows].astype(str), list(evaluation))
-    wrong = rows[judged & (manifest["source"][rows] != "real")]
+    unreal = rows[manifest["source"][rows] != "real"]
+    wrong = unreal[np.isin(manifest["split"][unreal].astype(str), list(evaluation))]
     if len(wrong):
         row = wrong[0]
         raise LeakageError(
@@ -220,38 +221,15 @@ def _read_findings(info: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(require_findings(findings, findings, path))
 
 
-def _read_table(path: Path) -> tuple[list[str], dict[str, Text]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header, *rows = csv.reader(stream, strict=True)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, "must be a readable table in UTF-8", error, "mend or remake the file") from None
-    except ValueError:
-        raise InputError(path, "a manifest needs a header", "an empty file", "remake the file") from None
-    if len(set(header)) != len(header):
-        repeated = sorted(name for name in header if header.count(name) > 1)[0]
-        raise InputError(path, "column names must differ", f"{repeated!r} twice", "rename or remove one")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise InputError(f"{path} line {number}", f"needs {len(header)} fields", len(row), "mend the line")
-    if not rows:
-        raise InputError(path, "a manifest needs at least one row", "none", "remake the file")
-    columns = zip(header, zip(*rows, strict=True), strict=True)
-    return header, {name: np.array(values, dtype=object) for name, values in columns}
+def _codes(labels: Labels) -> NDArray[np.uint8]:
+    """uint8 ``[N, K]``: 0 absent, 1 present, 2 unknown."""
+    return np.where(np.isnan(labels), _UNKNOWN, labels).astype(np.uint8)
 
 
-def _parse_labels(texts: Text, finding: str, path: Path) -> Labels:
-    try:
-        return np.array([_VALUE_OF_TEXT[text] for text in texts], dtype=np.float32)
-    except KeyError as error:
-        row = int(np.flatnonzero(texts == error.args[0])[0]) + 2
-        raise LabelError(
-            f"{path} line {row} column {finding!r}", "a label is 1, 0 or empty", repr(error.args[0]), "mend the label"
-        ) from None
-
-
-def _text_of(value: float) -> str:
-    return "" if np.isnan(value) else str(int(value))
+def _digest_texts(digest: hashlib._Hash, texts: Sequence[str]) -> None:
+    """Feed a hash with texts, their lengths first, so that no two different lists feed it the same."""
+    digest.update(np.array([len(texts), *map(len, texts)], dtype="<i8").tobytes())
+    digest.update("".join(texts).encode("utf-8", "surrogatepass"))
 
 
 def _own_info(document: Mapping[str, Any]) -> dict[str, Any]:

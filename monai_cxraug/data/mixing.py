@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
+from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import SOURCES
 
@@ -107,6 +109,7 @@ class MixedDataset(PackDataset):
         for spec in held_out:
             if unknown := sorted(set(spec) - _HELD_OUT_KEYS):
                 raise ConfigError("held_out", "unknown key", repr(unknown[0]), nearest(unknown[0], _HELD_OUT_KEYS))
+            refuse_shared_content(self.real, spec["manifest"], spec.get("split"), spec.get("where"))
             judged = evaluation_patients(**spec)
             if shared := sorted(judged & self.real.patients()):
                 found = f"{len(shared)} shared, for example {shared[0]!r}"
@@ -116,7 +119,10 @@ class MixedDataset(PackDataset):
         return outside
 
     def _admit(self, folder: Path, outside: frozenset[str]) -> PackRows:
-        refuse_seen(_declared_patients(folder / "provenance.json"), outside, folder)
+        provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
+        if "salt" in provenance:  # images made elsewhere; our own generators name patients as their manifest does
+            refuse_different_salts({str(self.real.manifest.path): self.real.manifest.info, str(folder): provenance})
+        refuse_seen(_declared_patients(provenance, folder / "provenance.json"), outside, folder)
         part = PackRows(folder, findings=self.findings, size=self.real.size)
         if (part.manifest["source"] == "real").any():
             raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
@@ -143,8 +149,8 @@ class MixedDataset(PackDataset):
             )
 
 
-def _declared_patients(path: Path) -> frozenset[str]:
-    seen = read_json(path, PROVENANCE_SCHEMA).get("patients_seen")
+def _declared_patients(provenance: Mapping[str, Any], path: Path) -> frozenset[str]:
+    seen = provenance.get("patients_seen")
     # a text would fall apart into letters, and numbers would never equal a manifest's texts: both would hide a leak
     if not isinstance(seen, list) or not all(isinstance(patient, str) for patient in seen):
         rule = "'patients_seen' must list the patients whose images trained the generator, as text"
@@ -176,6 +182,40 @@ def refuse_seen(seen: frozenset[str], outside: frozenset[str], where: object) ->
             "a generator may only have seen training patients of this experiment",
             f"{len(shared)} others, for example {shared[0]!r}",
             "train the generator on the training patients only",
+        )
+
+
+def refuse_shared_content(
+    training: PackRows, manifest: str | Path, split: str | None = None, where: Mapping[str, str] | None = None
+) -> None:
+    """Refuse a picture of the training images that is, maybe under another name, among those that judge them.
+
+    Pictures are compared by the column ``content``, where both manifests have it: sets of another size or depth have
+    other pictures. Within one manifest, equal pictures are reported when it is prepared.
+
+    Args:
+        training: the training images.
+        manifest: of the evaluation images.
+        split: keep this split; None keeps every row.
+        where: keep rows whose columns have these values.
+
+    Raises:
+        LeakageError: the two share a picture.
+    """
+    judged = read_manifest(manifest)
+    if judged.path.resolve() == training.manifest.path.resolve():
+        return
+    if CONTENT not in judged.columns.keys() & training.manifest.columns.keys():
+        return
+    known = dict(zip(training.manifest[CONTENT][training.rows], training.rows, strict=True))
+    rows = judged.rows(split, where)
+    for row in rows[[bool(content) and content in known for content in judged[CONTENT][rows]]]:
+        image = training.manifest["image"][known[judged[CONTENT][row]]]
+        raise LeakageError(
+            judged.path,
+            "no training picture may be among the evaluation images",
+            f"{judged['image'][row]!r} has the same picture as {image!r}",
+            "leave it out of one of them; duplicates.csv lists what one set holds twice",
         )
 
 

@@ -1,96 +1,46 @@
-"""Prepare: from a source to a manifest, a pack, a quarantine list, a summary and a contact sheet."""
+"""Prepare: from a source to a manifest, a pack, lists of what was left out, a summary and a contact sheet."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from monai_cxraug.artifacts import atomic_path, content_hash, load_json, write_csv, write_json
-from monai_cxraug.data.files import FileRef
+from monai_cxraug import __version__
+from monai_cxraug.artifacts import content_hash, load_json, locked, write_csv, write_json
+from monai_cxraug.data.contact_sheet import write_contact_sheet
+from monai_cxraug.data.decoding import Outcome, Recipe
+from monai_cxraug.data.duplicates import COLUMNS as DUPLICATE_COLUMNS
+from monai_cxraug.data.duplicates import CONTENT, find_duplicates
 from monai_cxraug.data.manifest import Manifest, check_manifest
-from monai_cxraug.data.pack import Decoded, Progress, build_pack
-from monai_cxraug.data.sources.images import list_images
+from monai_cxraug.data.pack import Progress
+from monai_cxraug.data.packing import FILES_TABLE, build_pack, is_current
+from monai_cxraug.data.request import Request, list_source
 from monai_cxraug.data.sources.listing import Listing
-from monai_cxraug.data.sources.native import list_native
-from monai_cxraug.data.sources.nih import list_nih
-from monai_cxraug.errors import ConfigError, nearest
+from monai_cxraug.data.summary import SCHEMA as SUMMARY_SCHEMA
+from monai_cxraug.data.summary import summarise
+from monai_cxraug.errors import ConfigError, InputError
 
-SUMMARY_SCHEMA = "cxraug.summary/1"
-ARTIFACTS = ("manifest.csv", "manifest.json", "pack.npy", "pack.json", "quarantine.csv", "summary.json")
-_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_TILE = 10, 6, 96
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to prepare.
-
-    Args:
-        source: ``nih``, ``phantom``, or ``images`` for radiographs without labels.
-        images: folder or zip archive; a phantom set needs none.
-        labels: table of labels, when it lies elsewhere.
-        lists: folder of split lists, when it lies elsewhere.
-        size: side of the square images in pixels.
-        count: number of images of a phantom set that is generated.
-        seed: of a phantom set and of splits that are cut here.
-
-    Raises:
-        ConfigError: the source is unknown, or a number is out of range.
-    """
-
-    source: str
-    images: str | None = None
-    labels: str | None = None
-    lists: str | None = None
-    size: int = 64
-    count: int = 1200
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise ConfigError("source", "unknown source", repr(self.source), nearest(self.source, SOURCES))
-        if self.images is None and self.source != "phantom":
-            raise ConfigError("--images", f"is required for source {self.source!r}", "nothing", "give --images PATH")
-        for name, least in (("size", 4), ("count", 20), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(name, f"must be a whole number of at least {least}", repr(value), f"mend {name}")
-
-
-def _nih(request: Request, out: Path, progress: Progress | None) -> Listing:
-    labels, lists = (Path(path) if path else None for path in (request.labels, request.lists))
-    return list_nih(Path(request.images or ""), labels, lists)
-
-
-def _images(request: Request, out: Path, progress: Progress | None) -> Listing:
-    return list_images(Path(request.images or ""))
-
-
-def _phantom(request: Request, out: Path, progress: Progress | None) -> Listing:
-    from monai_cxraug.data.sources.phantom.writers import write_native
-
-    folder = Path(request.images) if request.images else out / "phantom"
-    if not request.images and not (folder / "labels.csv").exists():
-        write_native(folder, request.count, max(request.size, 128), request.seed, progress=progress)
-    return list_native(folder, request.seed)
-
-
-#: source name to the function that lists it; a new source is one entry here.
-SOURCES: dict[str, Callable[[Request, Path, Progress | None], Listing]] = {
-    "nih": _nih,
-    "images": _images,
-    "phantom": _phantom,
-}
+ARTIFACTS = (
+    *("manifest.csv", "manifest.json", "pack.npy", "pack.json", FILES_TABLE, "quarantine.csv", "dropped.csv"),
+    *("duplicates.csv", "summary.json", "contact_sheet.png"),
+)
+_PROVENANCE = "provenance.json"
+#: folder of a run in the making, and the lock that it holds, inside the folder that is prepared.
+_WORK, _LOCK = ".prepare", ".prepare.lock"
 
 
 def prepare(request: Request, out: Path, progress: Progress | None = None) -> Path:
-    """Make ``out/{manifest.csv, manifest.json, pack.npy, pack.json, quarantine.csv, summary.json, contact_sheet.png}``.
+    """Make ``out`` hold a manifest, its pack and what there is to know about them; see :data:`ARTIFACTS`.
 
-    A folder that already holds the answer to the same request is left as it is; an interrupted one is continued.
+    A folder that already holds the answer to the same request is left as it is. An interrupted run is continued, and of
+    a changed source only what changed is decoded. What the folder held before stays usable until the new files are
+    complete and take their names.
 
     Args:
         request: what to prepare.
@@ -101,23 +51,16 @@ def prepare(request: Request, out: Path, progress: Progress | None = None) -> Pa
         Path of the manifest.
 
     Raises:
-        CxrAugError: the source is missing, unreadable or breaks a rule; nothing is left half-written.
+        CxrAugError: the source is missing, unreadable or breaks a rule, or the folder cannot be written or is being
+            written by another process; nothing is left half-written.
     """
     out = Path(out)
-    listing = SOURCES[request.source](request, out, progress)
-    key = request_key(request, listing)
-    if _is_done(out, key):
-        return out / "manifest.csv"
-    # a leak is refused before hours of decoding
-    check_manifest(replace(listing.manifest([{}] * len(listing.rows)), path=Path(request.images or out)))
-    names = [row["image"] for row in listing.rows]
-    outcomes = build_pack(out, listing.files, names, request.size, listing.depth, progress)
-    kept = np.flatnonzero([not outcome.reason for outcome in outcomes])
-    manifest = listing.manifest([outcome.tags for outcome in outcomes]).select(kept)
-    _write_quarantine(out, listing, outcomes)
-    _write_contact_sheet(out, manifest)
-    _write_summary(out, manifest, outcomes, listing)
-    return manifest.write(out, {"request": key})
+    try:
+        with _alone_in(out):
+            return _prepare(request, out, progress)
+    except OSError as error:
+        mend = "free some space or choose another folder; the same command goes on where it stopped"
+        raise InputError(out, "must be a folder that can be written", error.strerror or error, mend) from None
 
 
 def prepare_images(images: str | None, manifest: str | None, size: int, out: str | Path) -> Path:
@@ -137,87 +80,95 @@ def prepare_images(images: str | None, manifest: str | None, size: int, out: str
     return Path(str(manifest)) if images is None else prepare(Request("images", str(images), size=size), Path(out))
 
 
-def request_key(request: Request, listing: Listing) -> str:
-    """Hash everything that determines the result: the settings, and name, size and time of every file."""
-    settings = {name: value for name, value in vars(request).items() if name not in ("images", "labels", "lists")}
-    stamps = {str(path): _stamp(path) for path in {file.path for file in listing.files}}
-    names = [_member(file) for file in listing.files]
-    labels = ["".join(map(str, row)) for row in listing.labels.astype(str).tolist()]
-    rows = [sorted(row.items()) for row in listing.rows]
-    return content_hash(
-        [settings, sorted(stamps.values()), names, rows, listing.findings, labels, sorted(listing.missing)]
-    )
+def _prepare(request: Request, out: Path, progress: Progress | None) -> Path:
+    work = out / _WORK
+    if (work / "manifest.json").exists():  # complete, and killed while the files took their names
+        _take_names(work, out)
+    listing = list_source(request, out, progress)
+    # a leak is refused before hours of decoding
+    planned = replace(listing.manifest([{}] * len(listing.rows)), path=Path(request.images or out))
+    check_manifest(planned)
+    recipe = Recipe(request.size, listing.depth, request.fit, listing.policy)
+    key = _request_key(request, listing, planned, recipe)
+    names = planned["image"].tolist()
+    if not _is_done(out, key, listing, names):
+        try:
+            outcomes = build_pack(work, listing.files, names, recipe, progress, previous=out)
+        except InputError:
+            shutil.rmtree(work)
+            raise
+        _write_products(work, listing, outcomes, recipe, key)
+        if not listing.provenance:
+            (out / _PROVENANCE).unlink(missing_ok=True)
+        _take_names(work, out)
+    with suppress(OSError):
+        work.rmdir()  # all that a run may leave that was killed at its very end
+    return out / "manifest.csv"
 
 
-def summarise(manifest: Manifest) -> dict[str, Any]:
-    """Count what a reader of the data wants to know first.
-
-    Returns:
-        Images and patients in all and per split, positives and unknowns per finding and split, views, sexes.
-    """
-    splits = sorted(set(manifest["split"]))
-    rows_of = {split or "none": np.flatnonzero(manifest["split"] == split) for split in splits}
-    return {
-        "images": len(manifest),
-        "patients": len(manifest.patients()),
-        "splits": {
-            name: {"images": len(rows), "patients": len(manifest.patients(rows))} for name, rows in rows_of.items()
-        },
-        "findings": {
-            finding: {
-                name: {"positives": int((values[rows] == 1).sum()), "unknown": int(np.isnan(values[rows]).sum())}
-                for name, rows in rows_of.items()
-            }
-            for finding, values in zip(manifest.findings, manifest.labels.T, strict=True)
-        },
-        "views": dict(Counter(manifest["view"])),
-        "sexes": dict(Counter(manifest["sex"])),
-    }
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, and remove it where nothing has come into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # finished data may lie where nobody can write
+    lock = locked(folder / _LOCK) if os.access(folder, os.W_OK) else nullcontext()
+    try:
+        with lock:
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
-def _is_done(out: Path, key: str) -> bool:
+def _request_key(request: Request, listing: Listing, planned: Manifest, recipe: Recipe) -> str:
+    """Hash of everything that determines the result beside the files themselves."""
+    left_out = [sorted(reasons.items()) for reasons in (listing.missing, listing.dropped, listing.refused)]
+    about = [listing.findings, dict(listing.info), dict(listing.provenance), left_out]
+    return content_hash([request.source, recipe.key(), planned.hash(), about, __version__])
+
+
+def _is_done(out: Path, key: str, listing: Listing, names: Sequence[str]) -> bool:
     if not all((out / name).exists() for name in ARTIFACTS):
         return False
-    return bool(load_json(out / "manifest.json").get("inputs", {}).get("request") == key)
+    done = load_json(out / "manifest.json").get("inputs", {}).get("request") == key
+    return done and is_current(out, listing.files, names)
 
 
-def _stamp(path: Path) -> list[int]:
-    if not path.exists():
-        return []
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+def _write_products(work: Path, listing: Listing, outcomes: Sequence[Outcome], recipe: Recipe, key: str) -> None:
+    """Write everything that lies beside the pack; ``manifest.json`` comes last and says that all is complete."""
+    kept = [row for row, outcome in enumerate(outcomes) if outcome.state == "packed"]
+    tags = [{**outcome.tags, CONTENT: outcome.content} for outcome in outcomes]
+    manifest = listing.manifest(tags).select(np.array(kept))
+    names = [row["image"] for row in listing.rows]
+    for file, state, others in (
+        ("quarantine.csv", "quarantined", {**listing.refused, **listing.missing}),
+        ("dropped.csv", "dropped", listing.dropped),
+    ):
+        reasons = [(name, one.reason) for name, one in zip(names, outcomes, strict=True) if one.state == state]
+        write_csv(work / file, ("file", "reason"), [*reasons, *others.items()])
+    duplicates = find_duplicates(manifest, [outcomes[row].sha256 for row in kept])
+    write_csv(work / "duplicates.csv", DUPLICATE_COLUMNS, (duplicate.cells() for duplicate in duplicates))
+    write_contact_sheet(work, manifest)
+    write_json(work / "summary.json", SUMMARY_SCHEMA, summarise(manifest, outcomes, listing, recipe))
+    if listing.provenance:
+        from monai_cxraug.data.mixing import PROVENANCE_SCHEMA
+
+        write_json(work / _PROVENANCE, PROVENANCE_SCHEMA, listing.provenance)
+    manifest.write(work, {"request": key, "files": content_hash([one.sha256 for one in outcomes])})
 
 
-def _member(file: FileRef) -> str:
-    return file.member or file.path.name
+def _take_names(work: Path, out: Path) -> None:
+    """Move finished files into place.
 
-
-def _write_quarantine(out: Path, listing: Listing, outcomes: list[Decoded]) -> None:
-    unread = [
-        (_member(file), outcome.reason) for file, outcome in zip(listing.files, outcomes, strict=True) if outcome.reason
-    ]
-    write_csv(out / "quarantine.csv", ("file", "reason"), [*unread, *listing.missing.items()])
-
-
-def _write_summary(out: Path, manifest: Manifest, outcomes: list[Decoded], listing: Listing) -> None:
-    unread = sum(bool(outcome.reason) for outcome in outcomes)
-    counts = {"quarantined": unread, "missing": len(listing.missing)}
-    greyscale = Counter(outcome.tags["greyscale"].split(" ")[0] for outcome in outcomes if not outcome.reason)
-    content = {**listing.info, **summarise(manifest), **counts, "greyscale": dict(greyscale)}
-    write_json(out / "summary.json", SUMMARY_SCHEMA, content)
-
-
-def _write_contact_sheet(out: Path, manifest: Manifest) -> None:
-    """Sixty images, evenly spread over the manifest, the right way up."""
-    from PIL import Image
-
-    pack = np.load(out / "pack.npy", mmap_mode="r")
-    rows = np.linspace(0, len(manifest) - 1, min(len(manifest), _SHEET_COLUMNS * _SHEET_ROWS)).astype(int)
-    tile, high = _SHEET_TILE, -(-len(rows) // _SHEET_COLUMNS)
-    sheet = Image.new("L", (_SHEET_COLUMNS * tile, high * tile))
-    for place, row in enumerate(rows):
-        grey = (pack[row] // (257 if pack.dtype == np.uint16 else 1)).astype(np.uint8)
-        picture = Image.fromarray(grey).resize((tile, tile), Image.Resampling.BILINEAR)
-        sheet.paste(picture, (place % _SHEET_COLUMNS * tile, place // _SHEET_COLUMNS * tile))
-    with atomic_path(out / "contact_sheet.png") as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+    The old ``manifest.json`` goes first and the new one comes last, so that no mixture is taken for prepared data; a
+    run that is killed in between does this again.
+    """
+    (out / "manifest.json").unlink(missing_ok=True)
+    for name in (*ARTIFACTS, _PROVENANCE):
+        if name != "manifest.json" and (work / name).exists():
+            (work / name).replace(out / name)
+    for rest in work.iterdir():
+        if rest.name != "manifest.json":
+            rest.unlink()
+    (work / "manifest.json").replace(out / "manifest.json")
+    work.rmdir()

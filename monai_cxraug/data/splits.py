@@ -1,4 +1,4 @@
-"""Patient-level splits and nested patient fractions."""
+"""Patient-level splits, folds and nested patient fractions."""
 
 from __future__ import annotations
 
@@ -36,9 +36,31 @@ def split_patients(
     positives = _sum_by(member, (labels == 1).astype(float), len(keys))
     sizes = np.bincount(member, minlength=len(keys)).astype(float)
     counts = np.column_stack([positives, sizes])  # the number of images is dealt last, like a finding all share
-    assigned = _deal(counts, np.array(list(fractions.values())), np.random.default_rng(seed))
+    assigned = _deal(counts, list(fractions.values()), np.random.default_rng(seed))
     names = list(fractions)
     return [names[assigned[patient]] for patient in member]
+
+
+def fold_patients(patients: Sequence[str], labels: NDArray[np.float32], folds: int, seed: int) -> list[str]:
+    """Deal images by patient to folds of equal size, every finding's positives spread evenly.
+
+    Args:
+        patients: patient of each image.
+        labels: float32 ``[N, K]``, NaN unknown.
+        folds: how many; at least 2 and at most one a patient.
+        seed: of the order in which patients are dealt.
+
+    Returns:
+        The fold of each image, ``"0"`` to ``"<folds - 1>"``.
+
+    Raises:
+        ConfigError: there are too few or too many folds.
+    """
+    most = len(set(patients))
+    if not 2 <= folds <= most:
+        mend = f"give at most {most}" if most >= 2 else "folds need two patients of train or val"
+        raise ConfigError("folds", "must be at least 2 and at most the number of patients", folds, mend)
+    return split_patients(patients, labels, {str(fold): 1 / folds for fold in range(folds)}, seed)
 
 
 def choose_fraction(patients: Sequence[str], fraction: float, seed: int) -> frozenset[str]:
@@ -62,22 +84,30 @@ def choose_fraction(patients: Sequence[str], fraction: float, seed: int) -> froz
     return frozenset(keys[index] for index in order[: max(1, round(fraction * len(keys)))])
 
 
-def _deal(counts: NDArray[np.float64], shares: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    wanted = counts.sum(axis=0)[None, :] * shares[:, None]
+def _deal(counts: NDArray[np.float64], shares: Sequence[float], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Deal units to splits, the rarest column of ``counts`` first."""
+    totals = counts.sum(axis=0)
+    wanted = [[total * share for total in totals.tolist()] for share in shares]
     assigned = np.full(len(counts), -1)
     order = rng.permutation(len(counts))
-    while (assigned < 0).any():
-        left = order[assigned[order] < 0]
+    while len(left := order[assigned[order] < 0]):
         carriers = (counts[left] > 0).sum(axis=0)
         finding = int(np.where(carriers > 0, carriers, np.inf).argmin())
+        holders = left[counts[left, finding] > 0]
         # large patients first: small ones can still level the splits out
-        holders = sorted(left[counts[left, finding] > 0], key=lambda patient: -counts[patient, finding])
-        for patient in holders:
-            need = wanted[:, finding] / np.maximum(shares * counts[:, finding].sum(), 1e-9)
-            choice = int(np.lexsort((-wanted[:, -1], -need))[0])
-            assigned[patient] = choice
-            wanted[choice] -= counts[patient]
+        holders = holders[np.argsort(-counts[holders, finding], kind="stable")]
+        room = [max(share * totals[finding], 1e-9) for share in shares]
+        assigned[holders] = [_place(unit, wanted, finding, room) for unit in counts[holders].tolist()]
     return assigned
+
+
+def _place(unit: list[float], wanted: list[list[float]], finding: int, room: list[float]) -> int:
+    """Choose the split that lacks most of a finding, of equal ones the emptiest, and take the unit off its needs."""
+    choice = max(
+        range(len(wanted)), key=lambda split: (wanted[split][finding] / room[split], wanted[split][-1], -split)
+    )
+    wanted[choice] = [need - count for need, count in zip(wanted[choice], unit, strict=True)]
+    return choice
 
 
 def _sum_by(member: NDArray[np.int64], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:

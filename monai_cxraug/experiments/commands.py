@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from monai_cxraug.artifacts import load_json
 from monai_cxraug.data.pack import Progress
-from monai_cxraug.data.prepare import Request, prepare
+from monai_cxraug.data.prepare import prepare
+from monai_cxraug.data.request import Request
+from monai_cxraug.data.summary import describe
 from monai_cxraug.experiments.collect import evaluate_run, write_results
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, load_experiment
 from monai_cxraug.experiments.plan import read_plan
@@ -22,24 +25,16 @@ class Prepare:
 
     Args:
         out: folder to fill.
-        source: name of the source; the other arguments are those of :class:`~monai_cxraug.data.prepare.Request`.
+        request: what to prepare.
     """
 
     out: str | Path
-    source: str
-    images: str | None = None
-    labels: str | None = None
-    lists: str | None = None
-    size: int = 64
-    count: int = 1200
-    seed: int = 0
+    request: Request
 
     def run(self) -> Path:
-        """Prepare, show progress, and return the manifest's path."""
-        request = Request(
-            self.source, self.images, self.labels, self.lists, size=self.size, count=self.count, seed=self.seed
-        )
-        manifest = prepare(request, Path(self.out), progress_bar(f"prepare {self.source}"))
+        """Prepare, show progress and, on standard error, the summary; return the manifest's path."""
+        manifest = prepare(self.request, Path(self.out), progress_bar(f"prepare {self.request.source}"))
+        print(describe(load_json(manifest.with_name("summary.json"))), file=sys.stderr)
         print(manifest)
         return manifest
 

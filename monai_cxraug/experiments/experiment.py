@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import yaml
 
 from monai_cxraug.bundle_config import refuse_active
+from monai_cxraug.data.request import Request
+from monai_cxraug.data.resampling import Fit
 from monai_cxraug.errors import ConfigError, InputError, nearest
 from monai_cxraug.experiments.arms import ARMS
 
@@ -28,26 +30,34 @@ class DataSpec:
     Args:
         source: a source of ``cxraug prepare``; or give ``manifest``.
         manifest: path of a manifest with its pack beside it; or give ``source``.
-        images: folder or archive of the source.
-        labels: table of the source, when it lies elsewhere.
-        lists: folder of split lists, when it lies elsewhere.
         split: split to use; None uses every row.
         where: columns to the values they must have.
-        size: side of the images in pixels.
-        count: number of images of a generated phantom set.
-        seed: of a phantom set and of splits that are cut here.
+        images: this and what follows: see :class:`~monai_cxraug.data.request.Request`.
     """
 
     source: str | None = None
     manifest: str | None = None
+    split: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
     images: str | None = None
     labels: str | None = None
     lists: str | None = None
-    split: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
     size: int = 64
-    count: int = 1200
+    fit: Fit = "pad"
+    count: int | None = None
     seed: int = 0
+    folds: int = 0
+    validation: float | None = None
+    salt: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def request(self) -> Request:
+        """Return what is to be prepared.
+
+        Raises:
+            ConfigError: a setting breaks a rule.
+        """
+        return Request(**{entry.name: getattr(self, entry.name) for entry in fields(Request)})
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,8 @@ def _check(experiment: Experiment, where: str) -> None:
         if (spec.source is None) == (spec.manifest is None):
             rule = "give either 'source' or 'manifest'"
             raise ConfigError(f"{where} key 'data.{role}'", rule, "both" if spec.source else "neither")
+        if spec.source is not None:
+            spec.request()
     _ = experiment.data.judged
 
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from monai_cxraug.artifacts import read_json, write_json
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.mixing import evaluation_patients
+from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, LeakageError
 from monai_cxraug.experiments.arms import ARMS
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, make_experiment
@@ -103,9 +105,10 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path]) -> Plan:
 
     Raises:
         LabelError: a finding is not in the training manifest.
-        LeakageError: training and evaluation share patients.
+        LeakageError: training and evaluation share patients, or hash their names with different salts.
         InputError: a studied finding has no positive training image.
     """
+    refuse_different_salts({str(path): read_manifest(path).info for path in manifests.values()})
     spec = experiment.data.train
     rows = PackRows(manifests["train"], spec.split, spec.where)
     require_findings(experiment.findings, rows.manifest.findings, f"{rows.manifest.path} (experiment key 'findings')")

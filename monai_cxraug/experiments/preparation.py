@@ -9,9 +9,11 @@ from pathlib import Path
 from monai_cxraug.artifacts import content_hash
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.pack import Progress
-from monai_cxraug.data.prepare import Request, prepare
+from monai_cxraug.data.prepare import prepare
 from monai_cxraug.experiments.experiment import Budget, Data, DataSpec, Experiment
 
+#: source to the phantoms that imitate it; every other source is imitated in the layout of ChestX-ray14.
+_LAYOUTS: Mapping[str, str] = {"nih": "nih", "chexpert": "chexpert", "folder": "skin"}
 SMOKE_IMAGES, SMOKE_SIZE, SMOKE_REPLICATES = 240, 32, 200
 
 
@@ -34,15 +36,14 @@ class Preparation:
     def _manifest(self, spec: DataSpec) -> Path:
         if spec.manifest is not None:
             return read_manifest(spec.manifest).path
-        names = ("images", "labels", "lists", "size", "count", "seed")
-        request = Request(str(spec.source), **{name: getattr(spec, name) for name in names})
+        request = spec.request()
         return prepare(request, self.run / "data" / content_hash(vars(request))[:12], self.progress)
 
 
 def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     """Shrink an experiment: phantoms instead of its images, few bootstrap replicates, the bundles' smoke overlays.
 
-    A source is imitated in its own layout, so that its reader runs too; a manifest is imitated by NIH's layout.
+    A source is imitated in its own layout where there is one, so that its reader runs too; a manifest by NIH's layout.
 
     Args:
         experiment: what was declared.
@@ -57,8 +58,12 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
 def _phantoms(spec: DataSpec, folder: Path) -> DataSpec:
     if spec.source == "phantom":
         return replace(spec, size=SMOKE_SIZE, count=SMOKE_IMAGES)
-    if not (folder / "train_list.txt").exists():
-        from monai_cxraug.data.sources.phantom.writers import write_nih_layout
+    source = spec.source if spec.source in _LAYOUTS else None
+    place = folder / (source or "nih")
+    if not place.exists():
+        from monai_cxraug.data.sources.phantom.layouts import write_layout
 
-        write_nih_layout(folder, SMOKE_IMAGES, SMOKE_SIZE, 0)
-    return replace(spec, source="nih", manifest=None, images=str(folder), labels=None, lists=None, size=SMOKE_SIZE)
+        write_layout(_LAYOUTS[source or "nih"], place, SMOKE_IMAGES, SMOKE_SIZE)
+    if source is None:
+        return DataSpec("nih", split=spec.split, where=spec.where, images=str(place), size=SMOKE_SIZE)
+    return replace(spec, images=str(place), labels=None, lists=None, size=SMOKE_SIZE)

@@ -1,1 +1,1 @@
-"""Transforms of sample dictionaries."""
+"""Transforms: pairs of an array and a dictionary version over pure functions, one idea a module."""

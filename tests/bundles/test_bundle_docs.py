@@ -44,7 +44,7 @@ def test_commands_of_the_readme_are_accepted(bundle: str, monkeypatch: pytest.Mo
     stages = set()
     for words in commands(bundle):
         if words[0] == "cxraug":
-            build_parser().parse_args(words[1:])
+            build_parser(words[1]).parse_args(words[1:])
             continue
         assert words[:4] == ["python", "-m", "monai.bundle", "run"]
         options = {name.removeprefix("--"): value_of(text) for name, text in zip(words[4::2], words[5::2], strict=True)}

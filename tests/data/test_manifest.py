@@ -112,6 +112,14 @@ def test_the_hash_sees_every_change(tmp_path, make_set) -> None:
     assert len(hashes) == 5
 
 
+def test_the_hash_knows_where_a_text_ends() -> None:
+    def hash_of(*notes: str) -> str:
+        rows = [{"image": f"{row}.png", "note": note} for row, note in enumerate(notes)]
+        return Manifest(make_columns(rows), (), np.zeros((len(rows), 0), dtype=np.float32)).hash()
+
+    assert len({hash_of("ab", "c"), hash_of("a", "bc"), hash_of("abc", ""), hash_of("abc")}) == 4
+
+
 def test_rows_of_a_split_and_of_values(tmp_path, make_set) -> None:
     kinds = ["area", "linear"] * 8
     manifest = read_manifest(make_set(tmp_path, resample=kinds))

@@ -115,6 +115,22 @@ def test_training_on_a_held_out_patient_is_refused(real: Path, tmp_path: Path, m
     assert len(MixedDataset(real, held_out=[{"manifest": str(other), "split": "test"}])) == 20
 
 
+def test_training_on_a_held_out_picture_is_refused(tmp_path: Path, make_set, refuses) -> None:
+    """The same picture under another patient's name, in a set that was prepared apart."""
+    contents = [f"own{row}" for row in range(40)]
+    real = make_set(tmp_path / "real", n=40, content=contents)
+    # the manifests share a picture of train and one of val, and have pictures of unknown content
+    judged = ["", "own3", "own25", "", *(f"other{row}" for row in range(12))]
+    other = make_set(tmp_path / "other", n=16, prefix="Q", content=judged)
+    held_out = [{"manifest": str(other)}]
+    with refuses(LeakageError, other, "'Q001.png' has the same picture as 'P003.png'"):
+        MixedDataset(real, held_out=held_out)
+    assert len(MixedDataset(real, held_out=[{"manifest": str(other), "split": "val"}])) == 20
+    assert len(MixedDataset(real, held_out=[{"manifest": str(real), "split": "val"}])) == 20
+    for folder, column in ((tmp_path / "plain", {}), (tmp_path / "unknown", {"content": [""] * 40})):
+        assert len(MixedDataset(make_set(folder, n=40, **column), held_out=held_out)) == 20
+
+
 def test_held_out_specifications_are_checked(real: Path, refuses) -> None:
     with refuses(ConfigError, "held_out", "'splitt'", "did you mean 'split'?"):
         MixedDataset(real, held_out=[{"manifest": str(real), "splitt": "val"}])

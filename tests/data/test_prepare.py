@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +16,48 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
 
+from monai_cxraug.artifacts import locked, read_json
+from monai_cxraug.data import packing
 from monai_cxraug.data import prepare as preparing
+from monai_cxraug.data.decoding import Answer, Recipe, Task
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.data.pack import Pack
-from monai_cxraug.data.prepare import Request, prepare, prepare_images
+from monai_cxraug.data.mixing import PROVENANCE_SCHEMA
+from monai_cxraug.data.pack import Pack, picture_hash
+from monai_cxraug.data.prepare import prepare, prepare_images
+from monai_cxraug.data.request import Request, list_source
 from monai_cxraug.data.sources.phantom import write_native
-from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError
+from monai_cxraug.data.summary import SCHEMA, describe
+from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError, StateError
 
 PRODUCTS = {
-    "manifest.csv", "manifest.json", "pack.npy", "pack.json", "quarantine.csv", "summary.json", "contact_sheet.png",
+    "manifest.csv", "manifest.json", "pack.npy", "pack.json", "files.csv", "quarantine.csv", "dropped.csv",
+    "duplicates.csv", "summary.json", "contact_sheet.png",
 }  # fmt: skip
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were decoded, growing; those only compared by their bytes are not among them."""
+    names: list[str] = []
+    decode_all = packing.decode_all
+
+    def watch(tasks: Sequence[Task], recipe: Recipe, workers: int | None) -> Iterator[Answer]:
+        for answer in decode_all(tasks, recipe, workers):
+            if answer.outcome is not None:
+                names.append(next(task.file.path.name for task in tasks if task.number == answer.number))
+            yield answer
+
+    monkeypatch.setattr(packing, "decode_all", watch)
+    return names
 
 
 def request(nih_folder: Path, size: int = 6) -> Request:
@@ -50,7 +81,7 @@ def test_everything_is_made(nih_folder: Path, tmp_path: Path) -> None:
     with (path.parent / "quarantine.csv").open(newline="") as stream:
         lines = {row["file"]: row["reason"] for row in csv.DictReader(stream)}
     assert set(lines) == {"00000002_000.png", "00000003_000.png"}
-    assert "DICOM, PNG or JPEG" in lines["00000002_000.png"]
+    assert "another kind of file" in lines["00000002_000.png"]
     assert "not among the images" in lines["00000003_000.png"]
 
 
@@ -66,25 +97,12 @@ def test_the_summary_counts_the_manifest(nih_folder: Path, tmp_path: Path) -> No
     }
     for finding, counts in summary["findings"].items():
         for split, values in counts.items():
-            assert values == {
-                "positives": int((manifest.label(finding)[manifest.rows(split)] == 1).sum()),
-                "unknown": 0,
-            }
+            labels = manifest.label(finding)[manifest.rows(split)]
+            positives = int((labels == 1).sum())
+            assert values == {"positives": positives, "negatives": len(labels) - positives, "unknown": 0}
     assert summary["findings"]["Edema"]["train"]["positives"] == summary["findings"]["Edema"]["val"]["positives"] == 1
     assert (summary["quarantined"], summary["missing"]) == (0, 0)
     assert summary["sexes"] == {"M": 6}
-
-
-def test_the_contact_sheet_shows_the_pictures(nih_folder: Path, tmp_path: Path) -> None:
-    path = prepare(request(nih_folder), tmp_path / "out")
-    sheet = np.asarray(Image.open(path.parent / "contact_sheet.png"), dtype=float)
-    assert sheet.shape == (96, 960)
-    pack = np.load(path.parent / "pack.npy")
-    for row in range(6):
-        tile = sheet[:, row * 96 : (row + 1) * 96].reshape(6, 16, 6, 16).mean((1, 3))
-        assert np.corrcoef(tile.ravel(), pack[row].ravel())[0, 1] > 0.98
-        assert np.corrcoef(tile.T.ravel(), pack[row].ravel())[0, 1] < 0.9
-    assert (sheet[:, 576:] == 0).all()
 
 
 def test_a_second_call_touches_nothing(nih_folder: Path, tmp_path: Path, monkeypatch) -> None:
@@ -127,7 +145,7 @@ def test_a_change_is_noticed(nih_folder: Path, tmp_path: Path, change) -> None:
     before = state(path.parent)
     change(nih_folder)
     prepare(request(nih_folder), tmp_path / "out")
-    assert state(path.parent)["pack.npy"][0] != before["pack.npy"][0]
+    assert state(path.parent)["manifest.json"][0] != before["manifest.json"][0]
 
 
 def test_another_size_is_made_anew(nih_folder: Path, tmp_path: Path) -> None:
@@ -137,18 +155,149 @@ def test_another_size_is_made_anew(nih_folder: Path, tmp_path: Path) -> None:
     Pack(path.parent, read_manifest(path))
 
 
-def test_an_interrupted_change_is_not_taken_for_the_old_answer(nih_folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_only_what_changed_is_decoded(nih_folder: Path, tmp_path: Path, decoded: list[str]) -> None:
     prepare(request(nih_folder), tmp_path / "out")
+    assert len(decoded) == 6
+    decoded.clear()
+    change_table(nih_folder)
+    touch_picture(nih_folder)
+    shutil.copy(nih_folder / "images" / "00000001_000.png", nih_folder / "images" / "00000003_000.png")
+    prepare(request(nih_folder), tmp_path / "out")
+    assert decoded == ["00000003_000.png"]
+    prepare(request(nih_folder), tmp_path / "fresh")
+    for name in PRODUCTS:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
 
-    def stop(*arguments: object) -> None:
+
+class InterruptionError(BaseException):
+    """Stands for a kill: no handler of errors sees it."""
+
+
+@pytest.mark.parametrize("step", [0, 5, 9])
+def test_a_change_cut_off_while_files_take_their_names(
+    nih_folder: Path, tmp_path: Path, monkeypatch, decoded: list[str], step: int
+) -> None:
+    path = prepare(request(nih_folder), tmp_path / "out")
+    replace, steps = Path.replace, iter(range(100))
+
+    def stop(self: Path, target: Path) -> Path:
+        if Path(target).parent == path.parent and next(steps) == step:
+            raise InterruptionError
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        with pytest.raises(InterruptionError):
+            prepare(request(nih_folder, size=4), tmp_path / "out")
+    with pytest.raises(InputError):  # neither the old set nor the new one, and nothing in between
+        read_manifest(path)
+    decoded.clear()
+    prepare(request(nih_folder, size=4), tmp_path / "out")
+    assert decoded == []
+    prepare(request(nih_folder, size=4), tmp_path / "fresh")
+    assert {file.name for file in path.parent.iterdir()} == PRODUCTS
+    for name in PRODUCTS:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "step", ["build_pack", "_write_products", "find_duplicates", "write_contact_sheet", "_take_names"]
+)
+def test_the_old_set_is_usable_until_the_new_one_is_complete(
+    nih_folder: Path, tmp_path: Path, monkeypatch, step: str
+) -> None:
+    path = prepare(request(nih_folder), tmp_path / "out")
+    before = state(path.parent)
+
+    def stop(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "_write_quarantine", stop)  # the pack has its name, the manifest is the old one
+        patch.setattr(preparing, step, stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(request(nih_folder, size=4), tmp_path / "out")
+    assert state(path.parent) == before
+    assert Pack(path.parent, read_manifest(path)).size == 6
+    assert prepare(request(nih_folder, size=4), tmp_path / "out") == path
+    assert Pack(path.parent, read_manifest(path)).size == 4
+    assert {file.name for file in path.parent.iterdir()} == PRODUCTS
+
+
+def test_a_full_disk_is_one_line_and_the_old_set_stays(nih_folder: Path, tmp_path: Path, monkeypatch, refuses) -> None:
     path = prepare(request(nih_folder), tmp_path / "out")
-    assert np.load(path.parent / "pack.npy").shape == (6, 6, 6)
+    before = state(path.parent)
+
+    def fail(*arguments: object, **settings: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("write_csv", "write_contact_sheet", "build_pack"):
+        with monkeypatch.context() as patch:
+            patch.setattr(preparing, name, fail)
+            with refuses(InputError, path.parent, "No space left on device", "goes on where it stopped"):
+                prepare(request(nih_folder, size=4), tmp_path / "out")
+        assert state(path.parent) == before
+    prepare(request(nih_folder, size=4), tmp_path / "out")
+    assert np.load(path.parent / "pack.npy").shape == (6, 4, 4)
+
+
+def test_a_folder_that_cannot_be_written(nih_folder: Path, tmp_path: Path, refuses, monkeypatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with refuses(InputError, tmp_path / "file", "folder that can be written"):
+        prepare(request(nih_folder), tmp_path / "file")
+    path = prepare(request(nih_folder), tmp_path / "out")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(preparing, "locked", None)
+    assert prepare(request(nih_folder), tmp_path / "out") == path  # finished data may lie where nobody can write
+
+
+def test_a_second_process_is_refused(nih_folder: Path, tmp_path: Path, refuses) -> None:
+    path = prepare(request(nih_folder), tmp_path / "out")
+    before = state(path.parent)
+    with locked(tmp_path / "out" / ".prepare.lock"):
+        with refuses(StateError, tmp_path / "out", "one process", str(os.getpid())):
+            prepare(request(nih_folder, size=4), tmp_path / "out")
+        assert {name: entry for name, entry in state(path.parent).items() if name in PRODUCTS} == before
+    prepare(request(nih_folder, size=4), tmp_path / "out")
+
+
+def test_what_was_left_out_is_listed_with_its_reason(nih_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    (nih_folder / "out.png").symlink_to(Path(__file__))
+    listing = list_source(request(nih_folder), tmp_path)
+    listing = replace(listing, dropped={"lateral.png": "must be a frontal view; found LL"})
+    monkeypatch.setattr(preparing, "list_source", lambda *arguments: listing)
+    path = prepare(request(nih_folder), tmp_path / "out")
+    quarantined, dropped = (rows_of(path.parent / name) for name in ("quarantine.csv", "dropped.csv"))
+    assert quarantined == [{"file": "out.png", "reason": "a symbolic link that leads out of the folder"}]
+    assert dropped == [{"file": "lateral.png", "reason": "must be a frontal view; found LL"}]
+    summary = json.loads((path.parent / "summary.json").read_text())
+    assert (summary["quarantined"], summary["dropped"]) == (1, 1)
+
+
+def test_the_same_picture_in_two_splits_is_reported(nih_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(nih_folder / "images" / "00000001_000.png", nih_folder / "images" / "00000004_000.png")
+    path = prepare(request(nih_folder), tmp_path / "out")
+    assert rows_of(path.parent / "duplicates.csv") == [
+        {
+            **{"image": "00000004_000.png", "other": "00000001_000.png", "same": "file"},
+            **{"patient_id": "4", "other_patient_id": "1", "split": "test", "other_split": "train"},
+        }
+    ]
+    manifest = read_manifest(path)
+    assert manifest["content"][0] == manifest["content"][4] == picture_hash(np.load(path.parent / "pack.npy")[0])
+    assert "WARNING: 1 pictures are in two of train, val and test" in describe(
+        read_json(path.parent / "summary.json", SCHEMA)
+    )
+
+
+def test_provenance_comes_and_goes_with_the_set(nih_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    listing = list_source(request(nih_folder), tmp_path)
+    with monkeypatch.context() as patch:
+        made = replace(listing, provenance={"patients_seen": ["9"]})
+        patch.setattr(preparing, "list_source", lambda *arguments: made)
+        prepare(request(nih_folder), tmp_path / "out")
+    assert read_json(tmp_path / "out" / "provenance.json", PROVENANCE_SCHEMA)["patients_seen"] == ["9"]
+    prepare(request(nih_folder), tmp_path / "out")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == PRODUCTS
 
 
 def break_lists(folder: Path) -> None:
@@ -156,17 +305,11 @@ def break_lists(folder: Path) -> None:
     (folder / "train_list.txt").write_text("00000001_000.png\n")
 
 
-def lose_lists(folder: Path) -> None:
-    for file in folder.glob("*_list.txt"):
-        file.unlink()
-
-
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
         (shutil.rmtree, InputError, ("must exist",)),
         (lambda folder: (folder / "Data_Entry_2017_v2020.csv").unlink(), InputError, ("Data_Entry_2017_v2020.csv",)),
-        (lose_lists, InputError, ("--lists",)),
         (break_lists, LeakageError, ("patient '1'", "train and val")),
         (lambda folder: shutil.rmtree(folder / "images"), InputError, ("at least one listed image",)),
     ],

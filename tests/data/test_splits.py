@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_cxraug.data.splits import choose_fraction, split_patients
+from monai_cxraug.data.splits import choose_fraction, fold_patients, split_patients
 from monai_cxraug.errors import ConfigError
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -113,3 +113,47 @@ def test_another_seed_chooses_others() -> None:
 def test_fractions_that_are_none(refuses, fraction) -> None:
     with refuses(ConfigError, "fraction", fraction):
         choose_fraction(["a"], fraction, 0)
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_folds_are_even_and_stratified(folds: int) -> None:
+    patients, labels = population(8)
+    dealt = fold_patients(patients, labels, folds, 0)
+    assert set(dealt) == {str(fold) for fold in range(folds)}
+    assert len(set(zip(patients, dealt, strict=True))) == len(set(patients))
+    counts = Counter(dealt)
+    assert max(counts.values()) - min(counts.values()) <= 6  # one patient
+    common = Counter(np.asarray(dealt)[labels[:, -1] == 1])
+    assert max(common.values()) - min(common.values()) <= 6
+
+
+@pytest.mark.parametrize("folds", [0, 1, 4])
+def test_folds_that_cannot_be(refuses, folds: int) -> None:
+    with refuses(ConfigError, "folds", folds, "at most 3"):
+        fold_patients(["a", "b", "b", "c"], np.zeros((4, 1), dtype=np.float32), folds, 0)
+
+
+def reference_split(patients: list[str], labels: np.ndarray, shares: dict[str, float], seed: int) -> list[str]:
+    """The same rule, slowly: one patient at a time, every need counted anew."""
+    keys = sorted(set(patients))
+    counts = {key: np.zeros(labels.shape[1] + 1) for key in keys}
+    for patient, row in zip(patients, labels, strict=True):
+        counts[patient] += [*(row == 1), 1]
+    wanted = {name: share * sum(counts.values()) for name, share in shares.items()}
+    home: dict[str, str] = {}
+    order = [keys[k] for k in np.random.default_rng(seed).permutation(len(keys))]
+    while left := [key for key in order if key not in home]:
+        carriers = np.sum([counts[key] > 0 for key in left], axis=0)
+        finding = min((k for k in range(len(carriers)) if carriers[k]), key=lambda k: carriers[k])
+        total = sum(counts[key][finding] for key in keys)
+        for key in sorted((key for key in left if counts[key][finding]), key=lambda key: -counts[key][finding]):
+            lack = {name: wanted[name][finding] / (shares[name] * total) for name in shares}
+            home[key] = max(shares, key=lambda name: (lack[name], wanted[name][-1]))
+            wanted[home[key]] = wanted[home[key]] - counts[key]
+    return [home[patient] for patient in patients]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_split_is_that_of_the_plain_rule(seed: int) -> None:
+    patients, labels = population(seed, 60)
+    assert split_patients(patients, labels, SHARES, seed) == reference_split(patients, labels, SHARES, seed)

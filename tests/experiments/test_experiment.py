@@ -59,6 +59,12 @@ def test_cells_are_judged_on_test_images_when_there_are_any() -> None:
         ({"findings": "Effusion"}, None, ["findings", "list"]),
         ({"data": {"train": {"source": "phantom"}}}, None, ["validation", "neither"]),
         ({"data": {"train": {"source": "nih", "manifest": "m"}, "validation": {"source": "nih"}}}, None, ["both"]),
+        ({"data": {"train": {"source": "nhi"}, "validation": {"source": "phantom"}}}, None, ["'nhi'", "'nih'?"]),
+        (
+            {"data": {"train": {"source": "phantom"}, "validation": {"source": "phantom", "options": {"cuont": 9}}}},
+            None,
+            ["--cuont", "did you mean '--count'?"],
+        ),
         ({"name": None}, None, ["'name'", "required"]),
         ({}, "seeds", ["--set seeds", "KEY=VALUE"]),
         ({}, "budget.replicates=5", ["replicates", "100"]),
@@ -80,6 +86,7 @@ def test_refusals_name_key_rule_and_mend(
 def test_only_the_data_variable_is_substituted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = document()["data"]
     for role in data.values():
+        role.pop("count")
         role |= {"source": "nih", "images": "${CXRAUG_DATA}/nih.zip"}
     path = _write(tmp_path, data=data)
     monkeypatch.setenv("CXRAUG_DATA", "/somewhere")

@@ -72,6 +72,17 @@ def test_training_and_evaluation_may_not_share_patients(phantom_manifest: Path) 
         _plan(phantom_manifest, data={"train": data["train"], "validation": {**data["validation"], "split": "train"}})
 
 
+def test_manifests_of_different_salts_are_refused(phantom_manifest: Path, tmp_path: Path) -> None:
+    """The same patient would bear two names, and the check of shared patients would see nothing."""
+    for name in ("manifest.csv", "manifest.json", "pack.json", "pack.npy"):
+        (tmp_path / name).write_bytes((phantom_manifest.parent / name).read_bytes())
+    document_of_copy = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**document_of_copy, "salt": "0123456789abcdef"}))
+    manifests = {"train": phantom_manifest, "validation": tmp_path / "manifest.csv"}
+    with pytest.raises(LeakageError, match="one salt"):
+        make_plan(make_experiment(document(), "x"), manifests)
+
+
 def test_only_real_images_are_judged_on(phantom_manifest: Path, tmp_path: Path) -> None:
     """Synthetic training images are fine in a manifest, and not as what an experiment is judged on."""
     for name in ("manifest.json", "pack.json", "pack.npy"):

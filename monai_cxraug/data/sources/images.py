@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from monai_cxraug.data.files import FileRef, Tree
 from monai_cxraug.data.readers import IMAGE_SUFFIXES
-from monai_cxraug.data.sources.listing import Listing, require_images
+from monai_cxraug.data.sources.listing import Listing, Progress, require_images
 
 
-def list_images(images: Path) -> Listing:
-    """List every DICOM, PNG or JPEG file.
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Radiographs without labels: what a trained classifier is asked about."""
 
-    Args:
-        images: folder (searched to any depth), zip archive, or a single image file.
+    examples: ClassVar[tuple[str, ...]] = ("--images radiographs/ --out data/radiographs",)
 
-    Returns:
-        Rows without findings, split or patient; ``image`` is the relative name.
+    images: Annotated[str, "folder (searched to any depth), zip archive, or a single image file", "PATH"]
 
-    Raises:
-        InputError: the path is missing or holds no image.
-    """
-    if images.is_file() and images.suffix.lower() in IMAGE_SUFFIXES:
-        names, files = [images.name], [FileRef(images)]
-    else:
-        tree = Tree(images)
-        # DICOM exports often name their files without a suffix
-        names = [name for name in tree.names() if PurePosixPath(name).suffix.lower() in {*IMAGE_SUFFIXES, ""}]
-        files = [tree.ref(name) for name in names]
-    rows = [{"image": name, "source": "real"} for name in names]
-    labels = np.zeros((len(rows), 0), dtype=np.float32)
-    return require_images(Listing(rows, files, (), labels, 16, {"name": "unlabelled radiographs"}), images)
+    def list(self, out: Path, progress: Progress | None = None) -> Listing:
+        """List every image file: rows without findings, split or patient; ``image`` is the relative name.
+
+        Raises:
+            InputError: the path is missing or holds no image.
+        """
+        path = Path(self.images)
+        if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+            names, files, left_out = [path.name], [FileRef(path)], {}
+        else:
+            tree = Tree(path)
+            # DICOM exports often name their files without a suffix
+            names = [name for name in tree.names() if PurePosixPath(name).suffix.lower() in {*IMAGE_SUFFIXES, ""}]
+            files, left_out = [tree.ref(name) for name in names], tree.left_out
+        rows = [{"image": name, "source": "real"} for name in names]
+        labels = np.zeros((len(rows), 0), dtype=np.float32)
+        info = {"name": "unlabelled radiographs"}
+        return require_images(Listing(rows, files, (), labels, 16, info, refused=left_out), path)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from monai_cxraug.data.columns import Labels
 from monai_cxraug.data.files import FileRef
-from monai_cxraug.data.manifest import Labels, Manifest, make_columns
+from monai_cxraug.data.manifest import Manifest, make_columns
+from monai_cxraug.data.readers.policy import DicomPolicy
 from monai_cxraug.errors import InputError
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,11 @@ class Listing:
         labels: float32 ``[N, K]``: 1 present, 0 absent, NaN unknown.
         depth: bits per pixel worth keeping in a pack, 8 or 16.
         info: data-set name, licence and the like for ``manifest.json``.
-        missing: images that the table lists and the folder lacks: file name to reason.
+        missing: images that the table lists and the folder lacks: name to reason.
+        dropped: files left out on purpose, by a policy or an option: name to reason.
+        refused: files that cannot be used, such as one with an unreadable header: name to reason.
+        policy: what the decoder does with a DICOM image that may not belong here.
+        provenance: content of ``provenance.json``, for synthetic images only.
     """
 
     rows: Sequence[Mapping[str, str]]
@@ -34,11 +43,38 @@ class Listing:
     depth: int
     info: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    policy: DicomPolicy = field(default_factory=DicomPolicy)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def manifest(self, tags: Sequence[Mapping[str, str]]) -> Manifest:
         """Make the manifest; a tag that the decoder found fills a column the source left empty."""
         merged = [_fill(row, found) for row, found in zip(self.rows, tags, strict=True)]
         return Manifest(make_columns(merged), self.findings, self.labels, self.info)
+
+
+class Source(Protocol):
+    """Where images and labels come from; its fields are its options.
+
+    ``examples`` are the options of commands that the help shows, ``--out`` and all.
+    """
+
+    examples: ClassVar[tuple[str, ...]]
+
+    def list(self, out: Path, progress: Progress | None = None) -> Listing:
+        """List the images.
+
+        Args:
+            out: folder that is being prepared; a source that makes its images puts them below it.
+            progress: called with (done, total) where it takes long.
+
+        Returns:
+            The listing, its splits as the source knows them.
+
+        Raises:
+            CxrAugError: the source is missing, unreadable or breaks a rule.
+        """
 
 
 def _fill(row: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
@@ -50,6 +86,11 @@ def require_images(listing: Listing, where: object) -> Listing:
     if not listing.rows:
         raise InputError(where, "at least one listed image must be there", "none", "check --images and --labels")
     return listing
+
+
+def depth_of(names: Iterable[str]) -> int:
+    """Return 8 bits for pictures that are all JPEG, which has no more, and 16 for any others."""
+    return 8 if all(name.lower().endswith((".jpg", ".jpeg")) for name in names) else 16
 
 
 def empty_labels(rows: int, findings: int) -> Labels:

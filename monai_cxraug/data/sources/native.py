@@ -2,52 +2,68 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Annotated, ClassVar
 
 from monai_cxraug.data.files import FileRef, Tree
-from monai_cxraug.data.sources.listing import Listing, require_images
+from monai_cxraug.data.sources.cells import read_labels
+from monai_cxraug.data.sources.listing import Listing, Progress, require_images
+from monai_cxraug.data.sources.tables import read_table
 from monai_cxraug.data.splits import split_patients
-from monai_cxraug.errors import InputError
+from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.labels import NIH_FINDINGS
 
 _COLUMNS = ("image", "patient_id", "study_id", "view", "sex", "age")
 _FRACTIONS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
-def list_native(folder: Path, seed: int = 0) -> Listing:
-    """List a phantom set.
+_LEAST_COUNT, _LEAST_SIZE = 20, 128
 
-    Args:
-        folder: holds ``images/`` and ``labels.csv``.
-        seed: of the split by patient, 60 % train, 20 % val, 20 % test.
 
-    Returns:
-        The listing.
+@dataclass(frozen=True, kw_only=True)
+class Phantom:
+    """Generated chest phantoms, half DICOM and half PNG: made below the output folder, or listed where they lie."""
 
-    Raises:
-        InputError: the folder or its table is missing.
-    """
-    tree, table = Tree(folder), folder / "labels.csv"
-    if not table.is_file():
-        raise InputError(table, "table of the phantom set must exist", "nothing there", "generate the set again")
-    entries = list(csv.DictReader(io.StringIO(FileRef(table).read_text())))
-    findings = tuple(name for name in NIH_FINDINGS if name in (entries[0] if entries else ()))
-    for number, entry in enumerate(entries, start=2):
-        complete = entry.keys() >= set(_COLUMNS) and None not in entry.values()
-        if not complete or {entry[name] for name in findings} - {"0", "1"}:
-            rule = f"needs {', '.join(_COLUMNS)}, and findings of 0 or 1"
-            raise InputError(f"{table} line {number}", rule, list(entry.values()), "generate the set again")
-    values = [[float(entry[name]) for name in findings] for entry in entries]
-    labels = np.array(values, dtype=np.float32).reshape(len(entries), len(findings))
-    splits = split_patients([entry["patient_id"] for entry in entries], labels, _FRACTIONS, seed)
+    examples: ClassVar[tuple[str, ...]] = ("--count 600 --out data/phantom",)
+
+    images: Annotated[str | None, "phantom set that is there; default one is generated", "DIR"] = None
+    count: Annotated[int, "phantoms to generate"] = 1200
+    seed: int = 0
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.count < _LEAST_COUNT:
+            rule = f"must be a whole number of at least {_LEAST_COUNT}"
+            raise ConfigError("count", rule, repr(self.count), "mend count")
+
+    def list(self, out: Path, progress: Progress | None = None) -> Listing:
+        """List a phantom set: 60 % train, 20 % val, 20 % test by patient.
+
+        Raises:
+            InputError: the folder or its table is missing.
+            LabelError: the table is not as it was generated.
+        """
+        folder = Path(self.images) if self.images else out / "phantom"
+        if not self.images and not (folder / "labels.csv").exists():
+            from monai_cxraug.data.sources.phantom.writers import write_native
+
+            write_native(folder, self.count, max(self.size, _LEAST_SIZE), self.seed, progress=progress)
+        return _list_folder(folder, self.seed)
+
+
+def _list_folder(folder: Path, seed: int) -> Listing:
+    tree, path = Tree(folder), folder / "labels.csv"
+    if not path.is_file():
+        raise InputError(path, "table of the phantom set must exist", "nothing there", "generate the set again")
+    table = read_table(FileRef(path), (",",))
+    findings = tuple(name for name in NIH_FINDINGS if name in table.columns)
+    labels = read_labels(table, findings)
+    columns = {name: table[name] for name in _COLUMNS}
+    splits = split_patients(columns["patient_id"], labels, _FRACTIONS, seed)
     rows = [
-        {**{name: entry[name] for name in _COLUMNS}, "split": split, "source": "real"}
-        for entry, split in zip(entries, splits, strict=True)
+        {**dict(zip(columns, cells, strict=True)), "split": split, "source": "real"}
+        for *cells, split in zip(*columns.values(), splits, strict=True)
     ]
-    files = [tree.ref(entry["image"]) for entry in entries]
     info = {"name": "phantom radiographs", "licence": "generated, no restriction", "uncertainty": "none"}
-    return require_images(Listing(rows, files, findings, labels, 16, info), folder)
+    return require_images(Listing(rows, [tree.ref(row["image"]) for row in rows], findings, labels, 16, info), folder)

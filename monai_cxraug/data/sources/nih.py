@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar
 
 from monai_cxraug.data.files import FileRef, Tree
-from monai_cxraug.data.readers import whole_years
-from monai_cxraug.data.sources.listing import Listing, empty_labels, require_images
+from monai_cxraug.data.readers.header import whole_years
+from monai_cxraug.data.sources.listing import Listing, Progress, empty_labels, require_images
+from monai_cxraug.data.sources.tables import Table, read_table
 from monai_cxraug.errors import InputError, LabelError, nearest
 from monai_cxraug.labels import NIH_FINDINGS, NIH_NO_FINDING
 
@@ -29,77 +30,79 @@ _INFO = {
 }
 
 
-def list_nih(images: Path, labels: Path | None = None, lists: Path | None = None) -> Listing:
-    """List ChestX-ray14 images.
+@dataclass(frozen=True, kw_only=True)
+class Nih:
+    """NIH ChestX-ray14: PNG files anywhere inside a folder or zip archive, NIH's table, and lists of files per split.
 
-    Args:
-        images: folder or zip archive; PNG files anywhere inside it. The table and the lists are looked for there too.
-        labels: ``Data_Entry_2017_v2020.csv``, when it lies elsewhere.
-        lists: folder of ``train_list.txt``, ``val_list.txt``, ``test_list.txt`` or the official
-            ``train_val_list.txt`` and ``test_list.txt``, when it lies elsewhere.
-
-    Returns:
-        The listing: one row an image that the table lists and the folder holds.
-
-    Raises:
-        InputError: the folder, table or every list is missing, or a column is; an image occurs twice.
-        LabelError: the table names a finding that ChestX-ray14 does not have.
+    The patient-wise ``train_list.txt``, ``val_list.txt`` and ``test_list.txt`` are kept. The official
+    ``train_val_list.txt`` and ``test_list.txt`` leave val to be cut from train; without any list all is dealt.
     """
-    tree = Tree(images)
-    names = tree.names()
-    pictures = _find_pictures(tree, names)
-    table = FileRef(labels) if labels else _find(tree, names, TABLES)
-    splits = _read_lists(Tree(lists) if lists else tree)
-    extra = _read_extra(tree, names)
-    rows, files, missing, values = [], [], {}, []
-    for name, entry in _read_rows(table).items():
-        if name not in pictures:
-            missing[name] = "listed in the table, not among the images"
-            continue
-        rows.append({**extra.get(name, {}), **_row(entry), "split": splits.get(name, "")})
-        files.append(pictures[name])
-        values.append(_findings(entry, table))
-    matrix = empty_labels(len(rows), len(NIH_FINDINGS))
-    for row, present in enumerate(values):
-        matrix[row, present] = 1
-    return require_images(Listing(rows, files, NIH_FINDINGS, matrix, 8, _INFO, missing), images)
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "--images nih_64.zip --size 64 --out data/nih64",
+        "--images nih --labels lists/Data_Entry_2017_v2020.csv --lists lists --out data/nih",
+    )
+
+    images: Annotated[str, "folder or zip archive; the table and the lists are looked for there too", "PATH"]
+    labels: Annotated[str | None, "Data_Entry_2017_v2020.csv, when it lies elsewhere", "CSV"] = None
+    lists: Annotated[str | None, "folder of the split lists, when they lie elsewhere", "DIR"] = None
+
+    def list(self, out: Path, progress: Progress | None = None) -> Listing:
+        """List one row an image that the table lists and the folder holds.
+
+        Raises:
+            InputError: the folder or table is missing, a column is, or an image occurs twice.
+            LabelError: the table names a finding that ChestX-ray14 does not have.
+        """
+        tree = Tree(self.images)
+        names = tree.names()
+        pictures = _find_pictures(tree, names)
+        table = read_table(FileRef(Path(self.labels)) if self.labels else _find(tree, names, TABLES), (",",))
+        splits = _read_lists(Tree(self.lists) if self.lists else tree, required=self.lists is not None)
+        extra = _read_extra(tree, names)
+        entries = _entries(table)
+        there = [entry for entry in entries if entry["Image Index"] in pictures]
+        matrix = empty_labels(len(there), len(NIH_FINDINGS))
+        for row, entry in enumerate(there):
+            matrix[row, _findings(entry, table)] = 1
+        rows = [_row(entry, splits, extra) for entry in there]
+        files = [pictures[row["image"]] for row in rows]
+        absent = [entry["Image Index"] for entry in entries if entry["Image Index"] not in pictures]
+        missing = dict.fromkeys(absent, "listed in the table, not among the images")
+        return require_images(
+            Listing(rows, files, NIH_FINDINGS, matrix, 8, _INFO, missing, refused=tree.left_out), tree.path
+        )
 
 
-def _row(entry: Mapping[str, str]) -> dict[str, str]:
-    patient, follow_up = entry["Patient ID"], entry["Follow-up #"]
+def _row(entry: Mapping[str, str], splits: Mapping[str, str], extra: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    name, patient, follow_up = entry["Image Index"], entry["Patient ID"], entry["Follow-up #"]
     return {
-        "image": entry["Image Index"],
+        **extra.get(name, {}),
+        "image": name,
         "patient_id": patient,
         "study_id": f"{patient}_{follow_up}",
         "view": entry["View Position"],
         "sex": entry["Patient Gender"],
         "age": whole_years(entry["Patient Age"]),  # "58", or "058Y" in the table of 2017
+        "split": splits.get(name, ""),
         "source": "real",
     }
 
 
-def _findings(entry: Mapping[str, str], table: FileRef) -> list[int]:
+def _findings(entry: Mapping[str, str], table: Table) -> list[int]:
     named = [name for name in entry["Finding Labels"].split("|") if name != NIH_NO_FINDING]
     for name in named:
         if name not in NIH_FINDINGS:
-            where = f"{table} image {entry['Image Index']!r}"
+            where = f"{table.where} image {entry['Image Index']!r}"
             raise LabelError(where, "unknown finding", repr(name), nearest(name, NIH_FINDINGS))
     return [NIH_FINDINGS.index(name) for name in named]
 
 
-def _read_rows(table: FileRef) -> dict[str, dict[str, str]]:
-    """Rows by image."""
-    rows = _read_csv(table)
+def _entries(table: Table) -> list[dict[str, str]]:
     needed = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender")
-    for column in (*needed, "View Position"):
-        if not rows or column not in rows[0]:
-            found = ", ".join(rows[0]) if rows else "an empty table"
-            raise InputError(table, f"column {column!r} is required", found, "use NIH's own Data_Entry table")
-    by_image: dict[str, dict[str, str]] = {}
-    for row in rows:
-        if by_image.setdefault(row["Image Index"], row) is not row:
-            raise InputError(table, "an image may be listed once", f"{row['Image Index']!r} twice", "remove a line")
-    return by_image
+    columns = {name: table[name] for name in (*needed, "View Position")}
+    table.refuse_repeated(columns["Image Index"], "an image")
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def _find_pictures(tree: Tree, names: list[str]) -> dict[str, FileRef]:
@@ -111,7 +114,7 @@ def _find_pictures(tree: Tree, names: list[str]) -> dict[str, FileRef]:
     return {name: tree.ref(place) for name, place in places.items()}
 
 
-def _read_lists(tree: Tree) -> dict[str, str]:
+def _read_lists(tree: Tree, required: bool) -> dict[str, str]:
     split_of: dict[str, str] = {}
     names = tree.names()
     for file, split in LISTS.items():
@@ -120,30 +123,22 @@ def _read_lists(tree: Tree) -> dict[str, str]:
                 if split_of.setdefault(image, split) != split:
                     found = f"{image} in {split_of[image]} and {split}"
                     raise InputError(tree.path, "an image may be in one list only", found, "mend the lists")
-    if not split_of:
+    if required and not split_of:
         mend = f"give --lists DIR with {', '.join(LISTS)}"
         raise InputError(tree.path, "needs the lists that say which image is in which split", "none", mend)
     return split_of
 
 
 def _read_extra(tree: Tree, names: list[str]) -> dict[str, dict[str, str]]:
+    """Columns of tables that lie beside NIH's own, by image."""
     extra: dict[str, dict[str, str]] = {}
     for name in names:
         if PurePosixPath(name).name in _EXTRA_TABLES:
-            for row in _read_csv(tree.ref(name)):
-                extra[row.pop("file", "")] = row
+            table = read_table(tree.ref(name))
+            others = [column for column in table.columns if column != "file"]
+            for image, *cells in zip(table["file"], *(table[column] for column in others), strict=True):
+                extra[image] = dict(zip(others, cells, strict=True))
     return extra
-
-
-def _read_csv(ref: FileRef) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(ref.read_text()))
-    rows = []
-    for row in reader:
-        if None in row.values():
-            where, rule = f"{ref} line {reader.line_num}", f"needs {len(reader.fieldnames or ())} fields"
-            raise InputError(where, rule, sum(value is not None for value in row.values()), "fetch the table again")
-        rows.append(row)
-    return rows
 
 
 def _find(tree: Tree, names: list[str], wanted: tuple[str, ...]) -> FileRef:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from monai_cxraug.data.sources.images import list_images
+from monai_cxraug.data.sources.images import Images
+from monai_cxraug.data.sources.listing import Listing
 from monai_cxraug.errors import InputError
 
 NAMES = ["IM0001", "a/x.DCM", "b/y.jpeg", "z.png"]
+
+
+def list_images(path: Path) -> Listing:
+    return Images(images=str(path)).list(Path())
 
 
 @pytest.fixture

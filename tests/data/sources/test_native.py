@@ -9,9 +9,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from monai_cxraug.data.manifest import check_manifest
-from monai_cxraug.data.sources.native import list_native
+from monai_cxraug.data.sources.listing import Listing
+from monai_cxraug.data.sources.native import Phantom
 from monai_cxraug.data.sources.phantom import write_native
-from monai_cxraug.errors import InputError
+from monai_cxraug.errors import InputError, LabelError
+
+
+def list_native(folder: Path, seed: int = 0) -> Listing:
+    return Phantom(images=str(folder), seed=seed).list(Path())
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +65,24 @@ def test_the_order_of_columns_means_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "change"),
+    ("line", "change", "kind", "words"),
     [
-        (0, lambda text: text.replace("patient_id", "patient")),
-        (3, lambda text: text[:-1] + "2"),
-        (3, lambda text: text[:-1]),
-        (3, lambda text: text[: len(text) // 2]),
+        (
+            0,
+            lambda text: text.replace("patient_id", "patient"),
+            InputError,
+            ("'patient_id'", "did you mean 'patient'?"),
+        ),
+        (3, lambda text: text[:-1] + "2", LabelError, ("line 4 column 'Hernia'", "'2'")),
+        (3, lambda text: text[:-2], InputError, ("line 4", "needs 20 fields", "found 19")),
+        (3, lambda text: text[: len(text) // 2], InputError, ("line 4", "needs 20 fields")),
     ],
 )
-def test_a_broken_table_is_refused(folder: Path, refuses, line, change) -> None:
+def test_a_broken_table_is_refused(folder: Path, refuses, line, change, kind, words) -> None:
     lines = (folder / "labels.csv").read_text().splitlines()
     lines[line] = change(lines[line])
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    with refuses(InputError, f"labels.csv line {max(line + 1, 2)}", "generate the set again"):
+    with refuses(kind, "labels.csv", *words):
         list_native(folder)
 
 

@@ -13,11 +13,16 @@ from numpy.testing import assert_array_equal
 
 from monai_cxraug.data.manifest import check_manifest
 from monai_cxraug.data.sources.listing import Listing
-from monai_cxraug.data.sources.nih import list_nih
+from monai_cxraug.data.sources.nih import Nih
 from monai_cxraug.errors import InputError, LabelError
 from monai_cxraug.labels import NIH_FINDINGS, NIH_NO_FINDING
 
 TABLE = "Data_Entry_2017_v2020.csv"
+
+
+def list_nih(images: Path, labels: Path | None = None, lists: Path | None = None) -> Listing:
+    others = {name: str(path) for name, path in (("labels", labels), ("lists", lists)) if path}
+    return Nih(images=str(images), **others).list(Path())
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -120,7 +125,7 @@ def test_missing_images_are_recorded(nih_folder: Path) -> None:
         ("Hernia", "Hernai", LabelError, ("00000002_000.png", "'Hernai'", "did you mean 'Hernia'?")),
         ("Hernia", "", LabelError, ("00000002_000.png", "''")),
         ("Finding Labels", "Labels", InputError, ("'Finding Labels'",)),
-        ("00000001_001.png", "00000001_000.png", InputError, ("listed once", "'00000001_000.png' twice")),
+        ("00000001_001.png", "00000001_000.png", InputError, ("line 3", "listed once", "'00000001_000.png' in 2")),
         (",2500,2048,0.17,0.17", "", InputError, ("line 2", "needs 11 fields", "found 7")),
     ],
 )
@@ -144,6 +149,7 @@ def test_missing_parts(nih_folder: Path, tmp_path: Path, refuses) -> None:
         list_nih(nih_folder, labels=tmp_path / "none.csv")
     with refuses(InputError, tmp_path / "nolists", "must exist"):
         list_nih(nih_folder, lists=tmp_path / "nolists")
+    assert {row["split"] for row in list_nih(nih_folder / "images", labels=nih_folder / TABLE).rows} == {""}
     with refuses(InputError, nih_folder / "images", "which image is in which split", "--lists"):
         list_nih(nih_folder, lists=nih_folder / "images")
     (nih_folder / TABLE).unlink()
@@ -189,3 +195,38 @@ def test_real_counts(data_root: Path) -> None:
     found[NIH_NO_FINDING] = ~np.any(list(found.values()), axis=0)
     assert {name: (int(mask[train].sum()), int(mask[val].sum())) for name, mask in found.items()} == STATED
     assert Counter(manifest["resample"])["area"] + Counter(manifest["resample"])["linear_aliased"] == 11_969
+
+
+def test_official_lists_leave_val_to_be_cut(layouts, list_all, tmp_path: Path) -> None:
+    folder = layouts("nih")
+    plain = list_all("nih", folder)
+    assert plain.info["splits"] == "the source's own"
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    both = (folder / "train_list.txt").read_text() + (folder / "val_list.txt").read_text()
+    (lists / "train_val_list.txt").write_text(both)
+    shutil.copy(folder / "test_list.txt", lists)
+    official = list_all("nih", folder, lists=str(lists))
+    check_manifest(official.manifest([{}] * len(official.rows)))
+    assert Counter(row["split"] for row in official.rows).keys() == {"train", "val", "test"}
+    tested = [[row["image"] for row in listing.rows if row["split"] == "test"] for listing in (plain, official)]
+    assert tested[0] == tested[1]
+    assert "val is 0.1 of the training images" in official.info["splits"]
+
+
+def test_without_lists_all_is_dealt_and_said_so(copied, list_all) -> None:
+    folder = copied("nih")
+    for path in folder.glob("*_list.txt"):
+        path.unlink()
+    listing = list_all("nih", folder)
+    check_manifest(listing.manifest([{}] * len(listing.rows)))
+    assert Counter(row["split"] for row in listing.rows).keys() == {"train", "val", "test"}
+    assert listing.info["splits"].startswith("test is 0.2 of the images")
+
+
+def test_real_originals_have_no_lists(data_root: Path, list_all) -> None:
+    if not (data_root / "nih_originals").is_dir():
+        pytest.skip("nih_originals is absent")
+    listing = list_all("nih", data_root / "nih_originals")
+    assert len(listing.rows) == 15
+    assert {row["split"] for row in listing.rows} <= {"train", "val", "test"}

@@ -79,7 +79,7 @@ def write_dicom(path: Path, study: Study, picture: Array, seed: int) -> None:
     dcmwrite(path, dataset)
 
 
-def _uid(*names: object) -> str:
+def make_uid(*names: object) -> str:
     """Derive a UID under the UUID root (PS3.5 B.2) from names."""
     digest = hashlib.sha256("|".join(str(name) for name in names).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
@@ -93,9 +93,9 @@ def _file_meta(study: Study, seed: int, sop_class: str) -> FileMetaDataset:
     meta.FileMetaInformationGroupLength = 0  # counted when written
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(sop_class)
-    meta.MediaStorageSOPInstanceUID = UID(_uid(seed, study.study_id, "image"))
+    meta.MediaStorageSOPInstanceUID = UID(make_uid(seed, study.study_id, "image"))
     meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
-    meta.ImplementationClassUID = UID(_uid("monai_cxraug", "phantom"))
+    meta.ImplementationClassUID = UID(make_uid("monai_cxraug", "phantom"))
     return meta
 
 
@@ -107,8 +107,8 @@ def _describe_patient(dataset: Dataset, study: Study, seed: int) -> None:
     dataset.PatientAge = f"{study.age:03d}Y"
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Procedural phantom: nobody was radiographed"
-    dataset.StudyInstanceUID = _uid(seed, study.study_id, "study")
-    dataset.SeriesInstanceUID = _uid(seed, study.study_id, "series")
+    dataset.StudyInstanceUID = make_uid(seed, study.study_id, "study")
+    dataset.SeriesInstanceUID = make_uid(seed, study.study_id, "series")
     dataset.StudyID = study.study_id
     dataset.StudyDate = dataset.StudyTime = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
     dataset.SeriesNumber = dataset.InstanceNumber = 1

@@ -6,15 +6,16 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from monai_cxraug.artifacts import write_csv, write_text
+from monai_cxraug.data.sources.listing import Progress
 from monai_cxraug.data.sources.phantom.canvas import FIELD_CM, Array, stream
 from monai_cxraug.data.sources.phantom.dicom import write_dicom
 from monai_cxraug.data.sources.phantom.exposure import render
@@ -22,7 +23,7 @@ from monai_cxraug.data.sources.phantom.population import Study, make_cause, samp
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.labels import NIH_FINDINGS, NIH_NO_FINDING
 
-Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 #: NIH's own header; its brackets hold commas, so it has 11 columns.
 _NIH_COLUMNS: Final = (
@@ -73,7 +74,9 @@ def write_native(
     studies = sample_population(images, seed, findings, prevalence, label_noise)
     with staged_folder(folder) as stage:
         (stage / "images").mkdir()
-        names = [_write_native_image(stage, study, size, seed, dicom_share) for study in _report(studies, progress)]
+        names = [
+            _write_native_image(stage, study, size, seed, dicom_share) for study in report_progress(studies, progress)
+        ]
         rows = [
             [name, study.patient_id, study.study_id, study.view, study.sex, study.age]
             + [int(finding in study.findings) for finding in findings]
@@ -128,7 +131,7 @@ def write_nih_layout(
     studies = sorted(itertools.chain(*splits.values()), key=_nih_name)
     with staged_folder(folder) as stage:
         (stage / "images").mkdir()
-        for study in _report(studies, progress):
+        for study in report_progress(studies, progress):
             _write_png(stage / "images" / _nih_name(study), render(study, size, seed))
         write_csv(stage / "Data_Entry_2017_v2020.csv", _NIH_COLUMNS, [_nih_row(study, size) for study in studies])
         for name, members in splits.items():
@@ -177,12 +180,12 @@ def _write_png(path: Path, picture: Array) -> None:
     Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(path)
 
 
-def _report(studies: Sequence[Study], progress: Progress | None) -> Iterable[Study]:
-    """Yield studies and tell after each how many are done."""
-    for done, study in enumerate(studies, start=1):
-        yield study
+def report_progress(todo: Sequence[T], progress: Progress | None) -> Iterator[T]:
+    """Yield what is to be done and tell after each how many are done."""
+    for done, one in enumerate(todo, start=1):
+        yield one
         if progress:
-            progress(done, len(studies))
+            progress(done, len(todo))
 
 
 @contextmanager
@@ -190,13 +193,17 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder beside the target; rename it to the target on success, remove it on failure.
 
     Raises:
-        InputError: the target is a file or holds something already.
+        InputError: the target is a file, holds something already, or cannot be made.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(target, "must be a new or empty folder", "something is there", "choose another or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise InputError(target, "must be a folder that can be made", error.strerror, "check the path") from None
+    with draft as temporary:
         stage = Path(temporary) / "stage"
         stage.mkdir()
         yield stage
