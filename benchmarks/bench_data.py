@@ -14,6 +14,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -36,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="timed runs of each side (%(default)s)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large manifest (%(default)s)")
-    parser.add_argument("--images", type=int, default=600, help="images that are prepared (%(default)s)")
+    parser.add_argument("--images", type=int, default=2000, help="images that are prepared (%(default)s)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         finish("data", list(_rows(Path(folder), args)))
@@ -84,7 +85,8 @@ def _stock(reader: str) -> Callable[[Path], object]:
 
     torch.set_num_threads(1)
     keys = "image"
-    logging.disable(logging.WARNING)  # PydicomReader's remark on a missing affine costs time for every file
+    logging.disable(logging.WARNING)  # remarks for every file on a missing affine cost the stock reader time
+    warnings.simplefilter("ignore")
     steps = [LoadImaged(keys, reader), EnsureChannelFirstd(keys), Resized(keys, (SIZE, SIZE)), ScaleIntensityd(keys)]
     pipeline = Compose(steps)
     return lambda file: pipeline({"image": str(file)})
@@ -135,16 +137,17 @@ def _batch_rows(folder: Path, files: list[Path], rounds: int) -> Iterator[Row]:
 
 def _prepare_row(folder: Path, files: list[Path], count: int) -> Row:
     """Packing the same files with two workers and with one."""
+    from monai_cxraug.data.decoding import Recipe
     from monai_cxraug.data.files import FileRef
-    from monai_cxraug.data.pack import build_pack
+    from monai_cxraug.data.packing import build_pack
 
     refs = [FileRef(files[number % len(files)]) for number in range(count)]
     names = [f"{number}.png" for number in range(count)]
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(3):
-        for workers in (1, 2):
+    for turn in range(5):
+        for workers in (1, 2) if turn % 2 else (2, 1):
             start = time.perf_counter()
-            build_pack(folder / f"prepare-{turn}-{workers}", refs, names, SIZE, 8, workers=workers)
+            build_pack(folder / f"prepare-{turn}-{workers}", refs, names, Recipe(SIZE), workers=workers)
             seconds[workers].append(time.perf_counter() - start)
     pair = float(np.median(seconds[2])), float(np.median(seconds[1]))
     return faster("prepare 2 cores (images/s)", count, pair, "ours on one core", 1.8)

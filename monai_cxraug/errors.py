@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
+
+#: letters of what was found that fit into one line; a damaged file can hold thousands of wrong values.
+_LONGEST: Final = 500
 
 
 class CxrAugError(ValueError):
@@ -22,7 +26,7 @@ class CxrAugError(ValueError):
         self.where, self.rule, self.found, self.mend = str(where), rule, str(found), mend
         parts = [f"{where}: {rule}"]
         if self.found:
-            parts.append(f"found {self.found}")
+            parts.append(f"found {self.found[:_LONGEST]}{' …' if len(self.found) > _LONGEST else ''}")
         if mend:
             parts.append(mend)
         super().__init__(" ".join("; ".join(parts).split()))

@@ -57,6 +57,7 @@ def test_the_second_process_is_refused_until_the_first_dies(tmp_path: Path) -> N
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     assert path.read_text() == str(holder.pid)  # left behind
+    path.write_text("a longer text than any number of a process")
     with locked(path):
         assert path.read_text() == str(os.getpid())
     assert not path.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
@@ -24,8 +25,8 @@ from monai_cxraug.errors import CxrAugError, InputError
 #: table beside the pack: every file, what became of it, and what tells whether it changed since.
 FILES_TABLE = "files.csv"
 _PARTIAL, _JOURNAL = ".pack.partial", ".pack.progress"
-#: outcomes between two entries of the journal: what a killed run loses at most.
-_SAVED = 64
+#: outcomes and seconds between two entries of the journal: what a killed run loses. Flushing a disk takes its time.
+_SAVED, _SECONDS = 64, 2.0
 #: packages that decide which files can be read; a file that failed is tried again when they changed.
 _DECODERS = (
     *("imagecodecs", "isal", "itk", "nibabel", "pillow", "pydicom", "pyjpegls", "python-gdcm"),
@@ -211,6 +212,7 @@ class _Growing(_Pictures):
         super().__init__(recipe)
         self.journal = folder / _JOURNAL
         self.unsaved: list[str] = []
+        self.saved = time.monotonic()
         partial = folder / _PARTIAL
         if partial.exists():
             self._load()
@@ -241,7 +243,7 @@ class _Growing(_Pictures):
             self.stream.write(picture.tobytes())
             self.rows += 1
         self.unsaved.append(json.dumps(record.cells()))
-        if len(self.unsaved) >= _SAVED:
+        if len(self.unsaved) >= _SAVED and time.monotonic() - self.saved >= _SECONDS:
             self.save()
         return record
 
@@ -255,6 +257,7 @@ class _Growing(_Pictures):
                 journal.flush()
                 os.fsync(journal.fileno())
             self.unsaved = []
+            self.saved = time.monotonic()
 
     def __exit__(self, *error: object) -> None:
         try:

@@ -82,8 +82,6 @@ def prepare_images(images: str | None, manifest: str | None, size: int, out: str
 
 def _prepare(request: Request, out: Path, progress: Progress | None) -> Path:
     work = out / _WORK
-    if (work / "manifest.json").exists():  # complete, and killed while the files took their names
-        _take_names(work, out)
     listing = list_source(request, out, progress)
     # a leak is refused before hours of decoding
     planned = replace(listing.manifest([{}] * len(listing.rows)), path=Path(request.images or out))
@@ -160,8 +158,8 @@ def _write_products(work: Path, listing: Listing, outcomes: Sequence[Outcome], r
 def _take_names(work: Path, out: Path) -> None:
     """Move finished files into place.
 
-    The old ``manifest.json`` goes first and the new one comes last, so that no mixture is taken for prepared data; a
-    run that is killed in between does this again.
+    The old ``manifest.json`` goes first and the new one comes last, so that no mixture is taken for prepared data. The
+    run after one that was killed in between finds every picture in the journal or in the new pack.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     for name in (*ARTIFACTS, _PROVENANCE):

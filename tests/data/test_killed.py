@@ -33,7 +33,7 @@ from monai_cxraug.data import packing
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 
-packing._SAVED = 7
+packing._SAVED, packing._SECONDS = 7, 0
 images, out, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
 steps = 0
 

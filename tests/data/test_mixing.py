@@ -118,6 +118,7 @@ def test_training_on_a_held_out_patient_is_refused(real: Path, tmp_path: Path, m
 def test_training_on_a_held_out_picture_is_refused(tmp_path: Path, make_set, refuses) -> None:
     """The same picture under another patient's name, in a set that was prepared apart."""
     contents = [f"own{row}" for row in range(40)]
+    contents[25] = "own3"  # in val too: told when this set was prepared
     real = make_set(tmp_path / "real", n=40, content=contents)
     # the manifests share a picture of train and one of val, and have pictures of unknown content
     judged = ["", "own3", "own25", "", *(f"other{row}" for row in range(12))]

@@ -62,6 +62,7 @@ class Source:
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(packing, "_SAVED", 3)
+    monkeypatch.setattr(packing, "_SECONDS", 0)
     orders = importlib.import_module("misbehaving")
     made = Source(tmp_path / "source", orders, tmp_path / "log")
     monkeypatch.setenv(orders.LOG, str(made.log))
@@ -168,6 +169,15 @@ def test_damaged_pictures_are_decoded_again(tmp_path: Path, source: Source) -> N
     assert is_fresh(source, tmp_path / "out", tmp_path)
 
 
+def test_half_written_files_of_a_killed_run_go(tmp_path: Path, source: Source) -> None:
+    interrupt(source, tmp_path / "out", 6)
+    (tmp_path / "out" / ".pack.npy.a1b2c3.npy").write_bytes(b"half")
+    source.read()
+    source.build(tmp_path / "out")
+    assert source.read() == source.names[6:]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {*PACK, ".pack.partial", ".pack.progress"}
+
+
 @pytest.mark.parametrize(
     "change", [{"size": 4}, {"depth": 16}, {"fit": "squash"}, {"policy": DicomPolicy(lateral="keep")}]
 )
@@ -190,7 +200,7 @@ from monai_cxraug.data.decoding import Recipe
 from monai_cxraug.data.files import FileRef
 import misbehaving
 
-packing._SAVED = 3
+packing._SAVED, packing._SECONDS = 3, 0
 out, *paths = map(Path, sys.argv[1:])
 die = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 7 else None
 names = [path.name for path in paths]
@@ -424,7 +434,7 @@ from monai_cxraug.data.decoding import Recipe
 from monai_cxraug.data.files import FileRef
 import misbehaving
 
-packing._SAVED = 3
+packing._SAVED, packing._SECONDS = 3, 0
 out, *paths = map(Path, sys.argv[1:])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 5, 64 * 5))  # room for five pictures, as on a disk that is full

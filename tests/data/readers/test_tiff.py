@@ -165,6 +165,10 @@ def test_kinds_that_are_refused(content: bytes, words: str) -> None:
     assert words in refusal(content)
 
 
+def test_a_thousand_wrong_values_fit_into_a_line() -> None:
+    assert len(refusal(tiff(GREY8, t258=tuple(range(2, 2000))))) < 700
+
+
 def test_several_pages_are_refused() -> None:
     file = io.BytesIO()
     Image.fromarray(GREY8).save(file, "TIFF", save_all=True, append_images=[Image.fromarray(GREY8)])
