@@ -20,13 +20,15 @@ from monai_cxraug.data.pack import Pack
 IMAGES, SIDE, MOST = 100_000, 32, 2**30
 
 PREPARE = """
-import json, resource, sys
+import json, re, resource, sys
 from pathlib import Path
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 
 prepare(Request("images", sys.argv[1], size=32), Path(sys.argv[2]))
-print(json.dumps([resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]))
+# not ru_maxrss for the process itself: it starts with that of the process that started it
+own = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+print(json.dumps([own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
 """
 
 
