@@ -21,16 +21,19 @@ class ExponentialMovingAverage:
         source: the network that is trained.
         half_life: images (or steps) after which a contribution has halved; 0 follows the source at once.
         ramp: largest half-life as a fraction of the clock; ``inf`` switches the warm start off.
+        decay: share kept in every update, whatever the clock; replaces ``half_life`` and ``ramp``.
 
     Raises:
-        ConfigError: half-life or ramp is negative.
+        ConfigError: half-life or ramp is negative, or decay is not in [0, 1).
     """
 
-    def __init__(self, source: nn.Module, half_life: float, ramp: float = 0.05) -> None:
+    def __init__(self, source: nn.Module, half_life: float, ramp: float = 0.05, decay: float | None = None) -> None:
         if half_life < 0 or ramp < 0:
             rule = "half_life and ramp must be at least 0"
             raise ConfigError("ExponentialMovingAverage", rule, f"{half_life}, {ramp}", "use 0.05 for ramp when unsure")
-        self.source, self.half_life, self.ramp = source, half_life, ramp
+        if decay is not None and not 0 <= decay < 1:
+            raise ConfigError("ExponentialMovingAverage(decay)", "must be in [0, 1)", decay, "the paper's is 0.999")
+        self.source, self.half_life, self.ramp, self.fixed = source, half_life, ramp, decay
         #: the averaged copy, in evaluation mode, without gradients.
         self.module: nn.Module = copy.deepcopy(source).eval().requires_grad_(False)
 
@@ -41,6 +44,8 @@ class ExponentialMovingAverage:
             count: images (or steps) since the last update.
             seen: the clock before them.
         """
+        if self.fixed is not None:
+            return self.fixed
         half_life = self.half_life if seen >= self.half_life / max(self.ramp, 1e-12) else self.ramp * seen
         return float(0.5 ** (count / half_life)) if half_life > 0 else 0.0
 
@@ -53,10 +58,12 @@ class ExponentialMovingAverage:
             seen: the clock before them.
         """
         weight = 1.0 - self.decay(count, seen)
-        for averaged, current in zip(_tensors(self.module), _tensors(self.source), strict=True):
-            if averaged.is_floating_point():
-                averaged.lerp_(current.detach(), weight)
-            else:
+        pairs = list(zip(_tensors(self.module), _tensors(self.source), strict=True))
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, currents = [average for average, _ in floating], [current.detach() for _, current in floating]
+        torch._foreach_lerp_(averages, currents, weight)  # one launch for all on an accelerator
+        for averaged, current in pairs:
+            if not averaged.is_floating_point():
                 averaged.copy_(current)
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import torch
 from ignite.engine import Events
@@ -14,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 from torch.optim import Optimizer
 
+from monai_cxraug.engines.allocator import keep_memory
 from monai_cxraug.engines.ema import ExponentialMovingAverage
+from monai_cxraug.engines.gan_updates import Augmentation, GanBatch, GanUpdates
+from monai_cxraug.engines.precision import Precision
 from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
 from monai_cxraug.errors import ConfigError, InputError, StateError
-from monai_cxraug.keys import IMAGE
-from monai_cxraug.losses.adversarial import WassersteinLoss
+from monai_cxraug.keys import IMAGE, LABEL
+from monai_cxraug.losses.adversarial import AdversarialLoss, WassersteinLoss
 from monai_cxraug.networks.latents import sample_latent
 
 
@@ -46,28 +48,37 @@ def phase_images(images: Tensor, phase: Phase) -> Tensor:
 class ProgressiveGanTrainer(Trainer):
     """Trains a progressive GAN; stops when the schedule's total number of images has been seen.
 
-    Each iteration takes one batch ``{"image": [N, C, R, R]}``, float32 in [0, 1] at full resolution, with N the
-    phase's batch size: ``critic_steps`` critic steps with fresh fakes each, then one generator step. Afterwards
-    ``state.output`` holds the losses, ``state.phase`` the phase of this iteration and ``state.images_seen`` the clock.
+    Each iteration takes one batch ``{"image": [N, C, R, R]}``, float32 in [0, 1] or uint8 at full resolution, with N
+    the phase's batch size, and for a conditional generator ``"label"`` ``[N, K]``: ``critic_steps`` critic steps with
+    fresh fakes each, then one generator step. Afterwards ``state.output`` holds the losses as detached scalars on the
+    device (reading one waits for it), ``state.phase`` the phase of this iteration and ``state.images_seen`` the clock.
+
+    Adam's moments are forgotten at the beginning of every fade and every stable phase, as in the paper's code.
 
     Args:
         device: where to train.
         train_data_loader: gives the batches; it starts anew when exhausted.
-        generator: maps ``(latents, resolution, alpha)`` to images; has ``latent_size`` and ``resolution``.
-        discriminator: maps ``(images, alpha)`` to scores ``[N]``.
-        g_optimizer: over the generator's parameters; the paper uses Adam, lr 1e-3, betas (0, 0.99).
+        generator: maps ``(latents, resolution, alpha, labels)`` to images; has ``latent_size``, ``resolution`` and
+            ``findings``.
+        discriminator: its ``judge`` maps ``(images, alpha, labels)`` to scores ``[N]`` and logits.
+        g_optimizer: over the generator's parameters; the paper uses Adam, lr 1e-3, betas (0, 0.99), eps 1e-8.
         d_optimizer: over the discriminator's parameters, likewise.
         schedule: gives the phase for the images seen.
         loss: WGAN-GP with drift by default.
         critic_steps: critic steps per generator step.
         ema_half_life: half-life of the averaged generator in images.
-        amp: compute in bfloat16 where autocast does; the gradient penalty stays in float32.
-        seed: of latents and of the penalty's mixing, independent of the global random state.
+        ema_decay: share that the average keeps in every iteration, instead of a half-life; the paper's is 0.999.
+        amp: compute in 16 bits where autocast does: bfloat16, or scaled float16 on devices without it.
+        augment: changes real and fake images before the discriminator sees them; on the device.
+        auxiliary: weight of the auxiliary classifier's loss, if the discriminator has one.
+        auxiliary_on: images that the classifier learns from, ``"real"`` or ``"both"``.
+        part: most images in one pass; None for all, until memory runs out.
+        seed: of latents, mixing and augmentation, independent of the global random state.
         epoch_length: iterations that ignite calls an epoch (the beat of epoch handlers).
         train_handlers: handlers to attach.
 
     Raises:
-        ConfigError: schedule and generator differ in resolution, or a count is below 1.
+        ConfigError: schedule and generator differ in resolution, or a setting is out of range.
     """
 
     def __init__(
@@ -79,10 +90,15 @@ class ProgressiveGanTrainer(Trainer):
         g_optimizer: Optimizer,
         d_optimizer: Optimizer,
         schedule: ProgressiveSchedule,
-        loss: WassersteinLoss | None = None,
+        loss: AdversarialLoss | None = None,
         critic_steps: int = 1,
         ema_half_life: float = 10_000,
+        ema_decay: float | None = None,
         amp: bool = False,
+        augment: Augmentation | None = None,
+        auxiliary: float = 1.0,
+        auxiliary_on: Literal["real", "both"] = "real",
+        part: int | None = None,
         seed: int = 0,
         epoch_length: int = 100,
         train_handlers: Sequence[Any] | None = None,
@@ -90,20 +106,41 @@ class ProgressiveGanTrainer(Trainer):
         if critic_steps < 1 or epoch_length < 1:
             found = f"{critic_steps}, {epoch_length}"
             raise ConfigError("ProgressiveGanTrainer", "critic_steps and epoch_length must be at least 1", found)
-        shape: Any = generator
+        shape = cast(Any, generator)
         if schedule.resolution != shape.resolution:
             found = f"schedule {schedule.resolution}, generator {shape.resolution}"
             raise ConfigError("ProgressiveGanTrainer(schedule)", "must grow to the generator's resolution", found)
+        device = torch.device(device)
+        for network in (generator, discriminator):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
-        self.schedule, self.critic_steps = schedule, critic_steps
+        self.schedule, self.critic_steps, self.augment = schedule, critic_steps, augment
         self.latent_size: int = shape.latent_size
-        self.loss = WassersteinLoss() if loss is None else loss
-        self.ema = ExponentialMovingAverage(generator, ema_half_life)
-        #: of latents and mixing weights; on the CPU, so that a seed means the same on every device.
+        self.findings: int = getattr(generator, "findings", 0)
+        self.loss: AdversarialLoss = WassersteinLoss() if loss is None else loss
+        self.ema = ExponentialMovingAverage(generator, ema_half_life, decay=ema_decay)
+        #: of latents, mixing weights and augmentation; on the CPU, so that a seed means the same on every device.
         self.latents = torch.Generator().manual_seed(seed)
-        self.bfloat16 = amp
-        # MONAI's own amp is a CUDA gradient scaler, which bfloat16 does not need
+        self.precision = Precision(device, amp)
+        self.updates = GanUpdates(
+            generator,
+            discriminator,
+            g_optimizer,
+            d_optimizer,
+            self.loss,
+            self.precision,
+            self.latents,
+            augment,
+            auxiliary,
+            auxiliary_on,
+            part,
+        )
+        #: set by a handler that looks after losses that are not finite; else they end the training.
+        self.watched = False
+        if device.type == "cpu":
+            keep_memory()
+        # MONAI's own amp is a CUDA gradient scaler for one loss
         super().__init__(
             device=device,
             max_epochs=math.ceil(schedule.iterations() / epoch_length),
@@ -116,45 +153,62 @@ class ProgressiveGanTrainer(Trainer):
         self.state.phase = schedule.at(0)
         self.add_event_handler(Events.EPOCH_STARTED, self._stop_at_the_end)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_at_the_end)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._require_finite)
 
     @property
     def resumables(self) -> dict[str, Any]:
         """Everything of this trainer that a checkpoint must hold, by name, clock aside."""
-        return {
+        named = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "ema": self.ema,
             "g_optimizer": self.g_optimizer,
             "d_optimizer": self.d_optimizer,
             "latents": self.latents,
+            "precision": self.precision,
         }
+        return named | ({} if self.augment is None else {"augment": self.augment})
 
     def _stop_at_the_end(self) -> None:
         if self.state.images_seen >= self.schedule.total_images:
             self.terminate()
 
-    def _iteration(self, engine: Any, batchdata: Mapping[str, Tensor]) -> dict[str, float]:
-        """One critic and generator update; returns the losses and the phase as numbers."""
+    def _iteration(self, engine: Any, batchdata: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
+        """One critic and generator update; returns the losses and the phase."""
         phase = self.schedule.at(self.state.images_seen)
-        real = phase_images(self._images(batchdata, phase), phase)
+        self._forget_moments()
+        real, labels = phase_images(self._images(batchdata, phase), phase), self._labels(batchdata)
         self.generator.train()
         self.discriminator.train()
-        for _ in range(self.critic_steps):
-            critic = self._critic_step(real, phase)
-        losses = {**critic, **self._generator_step(len(real), phase)}
-        values = {name: float(value) for name, value in losses.items()}
-        self._require_finite(values)
+        values: dict[str, Tensor] = {}
+        for step in range(self.critic_steps):
+            number = max(0, engine.state.iteration - 1) * self.critic_steps + step
+            batch = GanBatch(real, self._latents(len(real)), self._mix(len(real)), labels)
+            last = step == self.critic_steps - 1
+            values |= self.updates.critic(batch, phase, number % self.loss.interval == 0, keep=last)
+        values |= self.updates.generate(batch, phase)
+        if self.state.device.type == "cpu":  # where looking costs nothing
+            self._require_finite(values)
         self.ema.update(len(real), self.state.images_seen)
         self.state.images_seen += len(real)
         self.state.phase = phase
         return {**values, "resolution": float(phase.resolution), "alpha": phase.alpha}
+
+    def _forget_moments(self) -> None:
+        """Start the optimisers anew in a new stage; each carries the number of the stage its moments are of."""
+        stage = self.schedule.stage(self.state.images_seen)
+        for optimizer in (self.g_optimizer, self.d_optimizer):
+            group = optimizer.param_groups[0]
+            if group.setdefault("stage", stage) != stage:
+                optimizer.state.clear()
+                group["stage"] = stage
 
     def _images(self, batchdata: Mapping[str, Tensor], phase: Phase) -> Tensor:
         """The batch's images on the device, their shape checked."""
         if IMAGE not in batchdata:
             raise InputError(f"batch key {IMAGE!r}", "a batch must hold images", f"keys {sorted(batchdata)}")
         full = self.schedule.resolution
-        images = torch.as_tensor(batchdata[IMAGE], dtype=torch.float32, device=self.state.device)
+        images = _as_unit(torch.as_tensor(batchdata[IMAGE]).to(self.state.device, non_blocking=True))
         if images.ndim != 4 or tuple(images.shape[2:]) != (full, full):
             mend = f"resize the images to {full} px"
             raise InputError(f"batch key {IMAGE!r}", f"must be [N, C, {full}, {full}]", list(images.shape), mend)
@@ -164,54 +218,36 @@ class ProgressiveGanTrainer(Trainer):
             raise InputError(where, rule, len(images), mend)
         return images.as_subclass(Tensor)  # a MetaTensor would carry its metadata through every operation
 
+    def _labels(self, batchdata: Mapping[str, Tensor]) -> Tensor | None:
+        """The batch's labels on the device, for a conditional generator."""
+        if not self.findings:
+            return None
+        labels = batchdata.get(LABEL)
+        if labels is None or tuple(labels.shape[1:]) != (self.findings,):
+            found = "none" if labels is None else list(labels.shape)
+            mend = "list as many findings in the data set as the generator has"
+            raise InputError(f"batch key {LABEL!r}", f"must be [N, {self.findings}]", found, mend)
+        return labels.to(self.state.device, torch.float32, non_blocking=True).as_subclass(Tensor)
+
     def _latents(self, n: int) -> Tensor:
-        return sample_latent(n, self.latent_size, self.latents).to(self.state.device)
+        return sample_latent(n, self.latent_size, self.latents).to(self.state.device, non_blocking=True)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+    def _mix(self, n: int) -> Tensor:
+        return torch.rand(n, generator=self.latents).to(self.state.device, non_blocking=True)
 
-    def _critic_step(self, real: Tensor, phase: Phase) -> dict[str, Tensor]:
-        """Update the discriminator once, on fakes of its own."""
-        mix = torch.rand(len(real), generator=self.latents).to(real.device)
-        with self._autocast():
-            with torch.no_grad():
-                fake = self.generator(self._latents(len(real)), phase.resolution, phase.alpha).float()
-            # two calls, since the minibatch deviation must not mix real and fake images
-            real_scores = self.discriminator(real, phase.alpha).float()
-            fake_scores = self.discriminator(fake, phase.alpha).float()
-        loss = self.loss.scores(real_scores, fake_scores)
-        slope = self.loss.slope(lambda images: self.discriminator(images, phase.alpha), real, fake, mix)
-        self.d_optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss + self.loss.penalty * slope)
-        self.d_optimizer.step()
-        distance = real_scores.detach().mean() - fake_scores.detach().mean()
-        return {"critic_loss": loss.detach(), "penalty": slope.detach(), "wasserstein": distance}
-
-    def _generator_step(self, n: int, phase: Phase) -> dict[str, Tensor]:
-        """Update the generator once."""
-        with _frozen(self.discriminator):
-            with self._autocast():
-                fake = self.generator(self._latents(n), phase.resolution, phase.alpha)
-                scores = self.discriminator(fake, phase.alpha)
-            loss = self.loss.generator(scores.float())
-            self.g_optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-        self.g_optimizer.step()
-        return {"generator_loss": loss.detach()}
-
-    def _require_finite(self, values: Mapping[str, float]) -> None:
-        if all(math.isfinite(value) for value in values.values()):
+    def _require_finite(self, values: Mapping[str, Any] | Any = None) -> None:
+        """Refuse to go on with losses that are not finite; this waits for the device."""
+        output = values if isinstance(values, Mapping) else self.state.output
+        if self.watched or not isinstance(output, Mapping):
             return
-        found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        numbers = {name: float(value) for name, value in output.items()}
+        if all(math.isfinite(number) for number in numbers.values()):
+            return
+        found = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
         mend = "resume from the last checkpoint with a smaller learning rate, or without amp"
         raise StateError(f"training at {self.state.images_seen} images seen", "losses must be finite", found, mend)
 
 
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Pass gradients through a module without computing those of its weights."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
+def _as_unit(images: Tensor) -> Tensor:
+    """float32 in [0, 1], of uint8 or of what is so already."""
+    return images / 255 if images.dtype == torch.uint8 else images.to(torch.float32)

@@ -76,6 +76,12 @@ class ProgressiveSchedule:
         fading = stage > 0 and into < self.fade_images
         return Phase(resolution, into / self.fade_images if fading else 1.0, self.batch_size[resolution])
 
+    def stage(self, images_seen: int) -> int:
+        """Number of the stage: 0 at the start resolution, then one for each fade and each stable stretch after it."""
+        phase = self.at(images_seen)
+        doublings = self.resolutions.index(phase.resolution)
+        return 2 * doublings - (phase.alpha < 1.0)
+
     def batch_sizes(self) -> Iterator[int]:
         """Sizes of all batches in order; the last one may go beyond ``total_images``."""
         for resolution, count in self._batches():

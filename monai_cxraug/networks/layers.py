@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 
+from monai_cxraug.networks.convolution import convolve
+
 #: gain of He initialisation before a leaky ReLU, as the paper's code uses it.
 HE_GAIN = math.sqrt(2.0)
 LEAK = 0.2
@@ -49,7 +51,52 @@ class EqualisedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[N, in, H, W]`` to ``[N, out, H, W]``."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+        return convolve(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class UpConv2d(EqualisedConv2d):
+    """Repeat each pixel 2 x 2 and convolve by 3 x 3, as one transposed convolution of 4 x 4 with stride 2.
+
+    Each output pixel sees at most 2 x 2 different input pixels, so the nine weights fall together into four: less than
+    half of the multiplications, and no enlarged copy of the input (the "fused scaling" of the paper's code).
+
+    Args:
+        in_channels: channels coming in.
+        out_channels: channels going out.
+        gain: sqrt(2) before a leaky ReLU, 1 before nothing.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, gain: float = HE_GAIN) -> None:
+        super().__init__(in_channels, out_channels, 3, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``[N, in, H, W]`` to ``[N, out, 2H, 2W]``."""
+        # a transposed convolution turns its kernel round
+        weight = _spread(self.weight.flip(2, 3) * self.scale).transpose(0, 1)  # [in, out, 4, 4]
+        return convolve(x, weight, self.bias, stride=2, padding=1, transposed=True)
+
+
+class DownConv2d(EqualisedConv2d):
+    """Convolve by 3 x 3 and average each 2 x 2 square, as one convolution of 4 x 4 with stride 2.
+
+    Args:
+        in_channels: channels coming in.
+        out_channels: channels going out.
+        gain: sqrt(2) before a leaky ReLU, 1 before nothing.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, gain: float = HE_GAIN) -> None:
+        super().__init__(in_channels, out_channels, 3, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``[N, in, H, W]`` to ``[N, out, H/2, W/2]``."""
+        return convolve(x, _spread(self.weight * (self.scale / 4.0)), self.bias, stride=2, padding=1)
+
+
+def _spread(weight: Tensor) -> Tensor:
+    """Sum of a 3 x 3 kernel's four copies shifted by one pixel: ``[.., 3, 3]`` to ``[.., 4, 4]``."""
+    padded = F.pad(weight, (1, 1, 1, 1))  # [.., 5, 5]
+    return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
 
 
 class EqualisedLinear(nn.Module):

@@ -9,6 +9,7 @@ from ignite.engine import Events
 from torch import Tensor
 
 from monai_cxraug.engines.gan import ProgressiveGanTrainer, phase_images
+from monai_cxraug.engines.gan_updates import GanBatch
 from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, StateError
 from monai_cxraug.losses.adversarial import WassersteinLoss
@@ -43,6 +44,12 @@ def make_trainer(**changes: Any) -> ProgressiveGanTrainer:
 @pytest.fixture
 def trainer() -> ProgressiveGanTrainer:
     return make_trainer()
+
+
+def make_batch(trainer: ProgressiveGanTrainer, n: int = 4, size: int = 4) -> GanBatch:
+    draws = torch.Generator().manual_seed(3)
+    real, mix = torch.rand(n, 1, size, size, generator=draws), torch.rand(n, generator=draws)
+    return GanBatch(real, torch.randn(n, trainer.latent_size, generator=draws), mix)
 
 
 def weights(module: torch.nn.Module) -> list[Tensor]:
@@ -97,12 +104,13 @@ def test_a_step_changes_the_stages_in_use_and_no_other(trainer: ProgressiveGanTr
 def test_each_network_learns_from_its_own_step_alone(trainer: ProgressiveGanTrainer) -> None:
     phase = trainer.schedule.at(0)
     g_before, d_before = weights(trainer.generator), weights(trainer.discriminator)
-    trainer._critic_step(torch.rand(4, 1, 4, 4), phase)
+    batch = make_batch(trainer)
+    trainer.updates.critic(batch, phase, regularise=True, keep=True)
     assert all(p.grad is None for p in trainer.generator.parameters())
     assert all(torch.equal(a, b) for a, b in zip(g_before, weights(trainer.generator), strict=True))
     d_after = weights(trainer.discriminator)
     assert not all(torch.equal(a, b) for a, b in zip(d_before, d_after, strict=True))
-    trainer._generator_step(4, phase)
+    trainer.updates.generate(batch, phase)
     assert all(torch.equal(a, b) for a, b in zip(d_after, weights(trainer.discriminator), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(g_before, weights(trainer.generator), strict=True))
     assert all(p.requires_grad for p in trainer.discriminator.parameters())
@@ -119,19 +127,17 @@ def test_critic_steps_see_fresh_fakes_each() -> None:
 
     trainer._latents = remember  # type: ignore[method-assign]
     trainer._iteration(trainer, next(iter(trainer.data_loader)))
-    assert len(drawn) == 4
-    assert len({tuple(z.flatten().tolist()) for z in drawn}) == 4
+    assert len(drawn) == 3  # the generator's update takes those of the last
+    assert len({tuple(z.flatten().tolist()) for z in drawn}) == 3
 
 
 def test_reported_losses_are_those_of_the_formula() -> None:
     trainer = make_trainer(loss=WassersteinLoss(drift=0.5))
-    real, phase = torch.rand(4, 1, 4, 4), trainer.schedule.at(0)
+    batch, phase = make_batch(trainer), trainer.schedule.at(0)
     twin = make_trainer()
-    torch.rand(4, generator=twin.latents)  # the mixing weights come first
     with torch.no_grad():
-        fake = twin.generator(twin._latents(4), 4)
-        d_real, d_fake = twin.discriminator(real), twin.discriminator(fake)
-    values = trainer._critic_step(real, phase)
+        d_real, d_fake = twin.discriminator(batch.real), twin.discriminator(twin.generator(batch.latents, 4))
+    values = trainer.updates.critic(batch, phase, regularise=False, keep=False)
     expected = d_fake.mean() - d_real.mean() + 0.5 * d_real.square().mean()
     torch.testing.assert_close(values["critic_loss"], expected)
     torch.testing.assert_close(values["wasserstein"], d_real.mean() - d_fake.mean())
@@ -150,10 +156,11 @@ def test_the_critic_learns_to_tell_and_the_generator_to_move() -> None:
 
 
 def test_bfloat16_runs_and_stays_near_float32() -> None:
-    real, values = torch.rand(4, 1, 4, 4), []
+    values = []
     for amp in (False, True):
         trainer = make_trainer(amp=amp)
-        values.append(trainer._critic_step(real, trainer.schedule.at(0)))
+        batch = make_batch(trainer)
+        values.append(trainer.updates.critic(batch, trainer.schedule.at(0), regularise=True, keep=True))
     assert values[0]["wasserstein"].item() != values[1]["wasserstein"].item()
     torch.testing.assert_close(values[0]["wasserstein"], values[1]["wasserstein"], rtol=0, atol=0.05)
     assert values[0]["penalty"].item() == pytest.approx(values[1]["penalty"].item(), rel=0.05)

@@ -1,0 +1,245 @@
+"""One update of a discriminator and one of a generator, in as many parts as memory demands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from monai_cxraug.engines.precision import Precision
+from monai_cxraug.engines.schedule import Phase
+from monai_cxraug.errors import ConfigError
+from monai_cxraug.losses.adversarial import AdversarialLoss, auxiliary_loss
+
+Values = dict[str, Tensor]
+#: what is minimised, and what is reported.
+Losses = tuple[Tensor, Values]
+Judge = Callable[[Tensor, float, Tensor | None], tuple[Tensor, Tensor | None]]
+
+
+class Augmentation(Protocol):
+    """What is done to real and fake images before the discriminator sees them."""
+
+    def __call__(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Change images ``[N, C, H, W]``; differentiable."""
+
+    def update(self, real_scores: Tensor, fake_scores: Tensor | None = None) -> None:
+        """Learn from the scores ``[N]`` of one critic update."""
+
+
+@dataclass(frozen=True)
+class GanBatch:
+    """What one update works on.
+
+    Args:
+        real: images ``[N, C, r, r]`` in [0, 1].
+        latents: ``[N, latent_size]``.
+        mix: ``[N]`` in [0, 1], the weight of the fake image in the gradient penalty's pairs.
+        labels: ``[N, K]`` of the real images, which condition the fakes too; None without conditions.
+    """
+
+    real: Tensor
+    latents: Tensor
+    mix: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+    def parts(self, size: int) -> Iterator[GanBatch]:
+        """Cut into runs of at most ``size`` images; itself when one part holds it."""
+        if size >= len(self):
+            yield self
+            return
+        for start in range(0, len(self), size):
+            cut = slice(start, start + size)
+            labels = None if self.labels is None else self.labels[cut]
+            yield replace(self, real=self.real[cut], latents=self.latents[cut], mix=self.mix[cut], labels=labels)
+
+
+@dataclass
+class GanUpdates:
+    """Updates of both networks.
+
+    The fake images of the last critic update serve the generator's update too: the generator has not changed in
+    between, so nothing but time would come of drawing others.
+
+    A part smaller than the batch adds up to the same gradients, because every loss is a mean over images, as long as
+    parts hold whole groups of the minibatch standard deviation.
+
+    Args:
+        generator: maps ``(latents, resolution, alpha, labels)`` to images.
+        discriminator: ``judge`` maps ``(images, alpha, labels)`` to scores and logits; has ``group``.
+        g_optimizer: over the generator's parameters.
+        d_optimizer: over the discriminator's parameters.
+        loss: of scores.
+        precision: of the networks.
+        draws: source of the augmentation's randomness.
+        augment: changes real and fake images before they are judged.
+        auxiliary: weight of the auxiliary classifier's loss.
+        auxiliary_on: judged images whose labels the classifier learns from: real ones, or both.
+        part: images in one pass; halved for good when memory runs out.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    g_optimizer: Optimizer
+    d_optimizer: Optimizer
+    loss: AdversarialLoss
+    precision: Precision
+    draws: torch.Generator
+    augment: Augmentation | None = None
+    auxiliary: float = 1.0
+    auxiliary_on: Literal["real", "both"] = "real"
+    part: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.auxiliary < 0 or self.auxiliary_on not in ("real", "both"):
+            found = f"{self.auxiliary}, {self.auxiliary_on!r}"
+            raise ConfigError("auxiliary", "must be at least 0, on 'real' or 'both'", found)
+        self._group: int = getattr(self.discriminator, "group", 1)
+        if self.part is not None and (self.part < 1 or self.part % self._group):
+            mend = f"give {self._group}, {2 * self._group}, ..."
+            raise ConfigError(
+                "part", f"must be a multiple of the discriminator's group ({self._group})", self.part, mend
+            )
+        self._judge: Judge = cast(Any, self.discriminator).judge
+        self._scores: list[tuple[Tensor, Tensor]] = []  # real and fake ones of each part of this update
+        self._made: tuple[Tensor, Tensor] | None = None  # latents, and the images made of them with their graph
+
+    def critic(self, batch: GanBatch, phase: Phase, regularise: bool, keep: bool) -> Values:
+        """Update the discriminator once.
+
+        Args:
+            batch: what it sees.
+            phase: where training stands.
+            regularise: with the loss's regulariser.
+            keep: keep the fake images for the generator's update.
+
+        Returns:
+            ``critic_loss``, ``wasserstein`` (mean real minus mean fake score), ``penalty`` (weighted, where
+            regularised) and ``auxiliary`` (where there is a classifier); detached scalars.
+        """
+        self._made = None
+        values = self._in_parts(batch, self.d_optimizer, lambda part: self._critic_part(part, phase, regularise, keep))
+        if self.augment is not None:
+            self.augment.update(*map(torch.cat, zip(*self._scores, strict=True)))
+        return values
+
+    def generate(self, batch: GanBatch, phase: Phase) -> Values:
+        """Update the generator once.
+
+        Args:
+            batch: that of the discriminator's last update.
+            phase: where training stands.
+
+        Returns:
+            ``generator_loss`` and, with a classifier, ``generator_auxiliary``; detached scalars.
+        """
+        with _frozen(self.discriminator):
+            values = self._in_parts(batch, self.g_optimizer, lambda part: self._generator_part(part, phase))
+        self._made = None
+        self.precision.update()
+        return values
+
+    def _in_parts(self, batch: GanBatch, optimizer: Optimizer, losses: Callable[[GanBatch], Losses]) -> Values:
+        """Collect gradients part by part, in smaller parts when memory runs out; then update."""
+        state = self.draws.get_state()
+        while True:
+            optimizer.zero_grad(set_to_none=True)
+            size = min(self.part or len(batch), len(batch))
+            try:
+                values = self._collect(batch, size, losses)
+                break
+            except torch.OutOfMemoryError:
+                self._made = None
+                self.part = self._smaller(size)
+                self.draws.set_state(state)
+        self.precision.step(optimizer)
+        return values
+
+    def _collect(self, batch: GanBatch, size: int, losses: Callable[[GanBatch], Losses]) -> Values:
+        sums: Values = {}
+        self._scores = []
+        for part in batch.parts(size):
+            loss, values = losses(part)
+            share = len(part) / len(batch)
+            self.precision.backward(loss * share)
+            sums = {name: sums.get(name, 0.0) + value.detach() * share for name, value in values.items()}
+            if size < len(batch):
+                self._made = None  # of a part that is over
+        return sums
+
+    def _smaller(self, size: int) -> int:
+        half = size // 2 // self._group * self._group
+        if half < 1:
+            mend = "use a smaller network, or free the device"
+            raise ConfigError("memory", f"{size} images must fit into one pass", "out of memory", mend)
+        torch.cuda.empty_cache()
+        return half
+
+    def _critic_part(self, batch: GanBatch, phase: Phase, regularise: bool, keep: bool) -> Losses:
+        real, fake = self._shown(batch.real), self._shown(self._fakes(batch, phase, keep).detach())
+        with self.precision.autocast():
+            # two calls, since the minibatch deviation must not mix real and fake images
+            real_scores, real_logits = self._judge(real, phase.alpha, batch.labels)
+            fake_scores, fake_logits = self._judge(fake, phase.alpha, batch.labels)
+        total = loss = self.loss.critic(real_scores, fake_scores)
+        distance = (real_scores.float().mean() - fake_scores.float().mean()).detach()
+        values = {"critic_loss": loss, "wasserstein": distance}
+        self._scores.append((real_scores.detach(), fake_scores.detach()))
+        if real_logits is not None and fake_logits is not None and batch.labels is not None:
+            values["auxiliary"] = auxiliary_loss(real_logits, batch.labels)
+            if self.auxiliary_on == "both":
+                values["auxiliary"] = values["auxiliary"] + auxiliary_loss(fake_logits, batch.labels)
+            total = total + self.auxiliary * values["auxiliary"]
+        if regularise:
+            values["penalty"] = self.loss.regulariser(self._slope_of(phase, batch.labels), real, fake, batch.mix)
+            total = total + values["penalty"]
+        return total, values
+
+    def _generator_part(self, batch: GanBatch, phase: Phase) -> Losses:
+        fake = self._shown(self._fakes(batch, phase, keep=True))
+        with self.precision.autocast():
+            scores, logits = self._judge(fake, phase.alpha, batch.labels)
+        total = loss = self.loss.generator(scores)
+        values = {"generator_loss": loss}
+        if logits is not None and batch.labels is not None:
+            values["generator_auxiliary"] = auxiliary_loss(logits, batch.labels)
+            total = total + self.auxiliary * values["generator_auxiliary"]
+        return total, values
+
+    def _fakes(self, batch: GanBatch, phase: Phase, keep: bool) -> Tensor:
+        """Images of a batch's latents, those that were kept if they are of this batch; with their graph if kept."""
+        if self._made is not None and self._made[0] is batch.latents:
+            return self._made[1]
+        with torch.set_grad_enabled(keep), self.precision.autocast():
+            fake: Tensor = self.generator(batch.latents, phase.resolution, phase.alpha, batch.labels).float()
+        self._made = (batch.latents, fake) if keep else None
+        return fake
+
+    def _shown(self, images: Tensor) -> Tensor:
+        """Images as the discriminator sees them."""
+        return images if self.augment is None else self.augment(images, self.draws)
+
+    def _slope_of(self, phase: Phase, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+        def scores(images: Tensor) -> Tensor:
+            with self.precision.autocast(self.precision.penalises_slopes):
+                return self._judge(images, phase.alpha, labels)[0]
+
+        return scores
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Pass gradients through a module without computing those of its weights."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

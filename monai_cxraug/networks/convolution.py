@@ -1,0 +1,89 @@
+"""Convolution whose second derivatives are fast.
+
+Gradient penalties differentiate a gradient. For that, PyTorch writes the gradient of a convolution's weight as a
+convolution with a kernel as large as the image, which no library is made for: several times as slow as the routine that
+computes the same numbers in an ordinary backward pass. Here every derivative, of any order, is one of two operations
+that have fast routines: a convolution (plain or transposed), or the gradient of its weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_ONE, _NONE = (1, 1), (0, 0)
+#: PyTorch's class has no types: every call of it would have to be excused.
+_Function: Any = torch.autograd.Function
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0, transposed: bool = False
+) -> Tensor:
+    """Convolve, like ``conv2d`` and ``conv_transpose2d``; under autocast in its precision.
+
+    Args:
+        x: ``[N, in, H, W]``.
+        weight: ``[out, in, k, k]``, or ``[in, out, k, k]`` when transposed.
+        bias: ``[out]``, or None.
+        stride: of the convolution; of a transposed one, how far the kernel's copies lie apart. The kernel must reach
+            every pixel: ``H + 2 * padding - k`` must be a multiple of the stride.
+        padding: pixels of zeros around the input (around the output of a transposed one they are cut).
+        transposed: transposed convolution.
+
+    Returns:
+        ``[N, out, H', W']``.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, transposed)
+    return result
+
+
+class _Convolution(_Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, transposed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.shape = stride, padding, transposed
+        pair = (stride, stride), (padding, padding)
+        return torch.convolution(x, weight, bias, *pair, _ONE, transposed, _NONE, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        x, weight = ctx.saved_tensors
+        stride, padding, transposed = ctx.shape
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        # a convolution and its transpose are each other's derivatives, with the same weight
+        of_x = _Convolution.apply(grad, weight, None, stride, padding, not transposed) if wants_x else None
+        of_weight = _WeightGradient.apply(grad, x, weight.shape, ctx.shape) if wants_weight else None
+        return of_x, of_weight, grad.sum(dim=(0, 2, 3)) if wants_bias else None, None, None, None
+
+
+class _WeightGradient(_Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, size: torch.Size, shape: tuple[int, int, bool]) -> Tensor:
+        ctx.save_for_backward(grad, x)
+        ctx.shape = shape
+        stride, padding, transposed = shape
+        pair = (stride, stride), (padding, padding)
+        weight = grad.new_empty(1).expand(size)  # only its size is looked at
+        mask = (False, True, False)
+        result = torch.ops.aten.convolution_backward(grad, x, weight, None, *pair, _ONE, transposed, _NONE, 1, mask)
+        found: Tensor = result[1]
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (outer,) = grads
+        grad, x = ctx.saved_tensors
+        stride, padding, transposed = ctx.shape
+        wants_grad, wants_x = ctx.needs_input_grad[:2]
+        of_grad = _Convolution.apply(x, outer, None, stride, padding, transposed) if wants_grad else None
+        of_x = _Convolution.apply(grad, outer, None, stride, padding, not transposed) if wants_x else None
+        return of_grad, of_x, None, None
