@@ -23,6 +23,9 @@ _EXAMPLES = {
     "prepare": """\
   cxraug prepare nih --images nih_64.zip --size 64 --out data/nih64
   cxraug prepare phantom --count 600 --out data/phantom""",
+    "filter": """\
+  cxraug filter data/nih64 --out data/nih64_filtered
+  cxraug filter data/nih64/manifest.csv --filters unsharp minimum --out data/nih64_sharp""",
     "phantom": """\
   cxraug phantom chexpert --count 600 --out phantoms/chexpert
   cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
@@ -73,6 +76,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cxraug {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands, with_sources=command == "prepare")
+    _add_filter(commands)
     _add_phantom(commands)
     _add_run(commands)
     _add_evaluate(commands)
@@ -166,6 +170,16 @@ def _add_common_options(group: Any) -> None:
     group.add_argument("--salt", metavar="FILE", help="key to hash patient, study and image names; made when missing")
 
 
+def _add_filter(commands: Any) -> None:
+    summary = "add filtered copies of the training images to a prepared set, for a generator to train on"
+    filtering = _add(commands, "filter", summary, _filter)
+    filtering.add_argument("manifest", metavar="DATA", help="folder or manifest.csv, made by cxraug prepare")
+    filtering.add_argument("--out", metavar="DIR", required=True, help="new folder for manifest and pack")
+    filtering.add_argument(
+        "--filters", nargs="+", metavar="NAME", help="of gaussian, unsharp and minimum, one copy each (all three)"
+    )
+
+
 def _add_phantom(commands: Any) -> None:
     phantom = _add(commands, "phantom", "write generated images in the layout of a real data set", _phantom)
     phantom.add_argument("layout", metavar="LAYOUT", help="native, nih, chexpert, skin, or dicom (a hospital's export)")
@@ -250,6 +264,10 @@ def _prepare(args: argparse.Namespace) -> None:
     own = [name for name in options_of(SOURCES[args.source]) if name in settings and name not in _SHARED]
     options = {name: settings.pop(name) for name in own}
     _config("prepare", {**settings, "options": options} if options else settings)
+
+
+def _filter(args: argparse.Namespace) -> None:
+    _config("filter", _options(args))
 
 
 def _phantom(args: argparse.Namespace) -> None:

@@ -366,6 +366,7 @@ def test_settings_key_follows_the_manifest_and_not_its_path(key_of: Callable[...
 
 REQUIRED = {
     "prepare": {"source": "phantom", "out": "x"},
+    "filter": {"manifest": "x", "out": "y"},
     "run_experiment": {"experiment": "x", "out": "y"},
     "evaluate": {"run_folder": "x", "manifest": "y", "out": "z"},
     "report": {"run_folder": "x"},

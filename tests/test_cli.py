@@ -19,7 +19,7 @@ from monai_cxraug.cli import build_parser, main, spread_settings
 from monai_cxraug.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("prepare", "phantom", "run", "evaluate", "report", "sample", "predict", "bundles copy")
+COMMANDS = ("prepare", "filter", "phantom", "run", "evaluate", "report", "sample", "predict", "bundles copy")
 
 Call = tuple[Path, dict[str, Any]]
 
@@ -57,6 +57,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             "configs/prepare.json",
             {"source": "dicom", "images": "d", "out": "o", "size": 64, "fit": "squash", "seed": 0, "folds": 0}
             | {"options": {"patient_key": "PatientID", "for_processing": "keep"}},
+        ),
+        ("filter d --out o", "configs/filter.json", {"manifest": "d", "out": "o"}),
+        (
+            "filter d/manifest.csv --filters unsharp minimum --out o",
+            "configs/filter.json",
+            {"manifest": "d/manifest.csv", "out": "o", "filters": ["unsharp", "minimum"]},
         ),
         (
             "run e.yaml --set a.b=1 --set seeds=[0] --out r --smoke",
@@ -214,6 +220,8 @@ def test_wrong_usage_is_one_line_and_status_two(
         ("prepare phantom --out {out} --seed -1", "prepare.json key 'seed': must be a whole number from 0"),
         ("prepare phantom --out @out", "configs/prepare.json key 'out': values may not begin with $ @ %; found '@out'"),
         ("prepare phantom --out {file}/below --count 20", "must be a folder that can be written; found "),
+        ("filter {out}/none --out {out}", "{out}/none: manifest must exist"),
+        ("filter {file} --filters unshrap --out {out}", "filters: unknown filter; found 'unshrap'; did you mean 'un"),
         ("run none.yaml --out {out}", "none.yaml: experiment file must exist"),
         ("run configs/experiments/demo.yaml --set seds=[0] --out {out}", "key 'seds': unknown key; found 'seds'"),
         ("run configs/experiments/demo.yaml --set seeds --out {out}", "--set seeds: must read KEY=VALUE"),

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from monai_cxraug.artifacts import load_json
+from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
@@ -35,6 +36,27 @@ class Prepare:
         """Prepare, show progress and, on standard error, the summary; return the manifest's path."""
         manifest = prepare(self.request, Path(self.out), progress_bar(f"prepare {self.request.source}"))
         print(describe(load_json(manifest.with_name("summary.json"))), file=sys.stderr)
+        print(manifest)
+        return manifest
+
+
+@dataclass(frozen=True)
+class Filter:
+    """``cxraug filter``: a prepared set with filtered copies of its training images.
+
+    Args:
+        manifest: of the prepared set.
+        out: folder to fill.
+        filters: names of filters; a single one may stand alone.
+    """
+
+    manifest: str | Path
+    out: str | Path
+    filters: Sequence[str] | str
+
+    def run(self) -> Path:
+        """Filter, show progress and return the new manifest's path."""
+        manifest = FilterAugment(self.manifest, self.out, self.filters, progress_bar("filter")).run()
         print(manifest)
         return manifest
 
