@@ -68,7 +68,7 @@ class FilterAugment:
         if not self.names:
             raise ConfigError("filters", "at least one is needed", "none", f"known: {', '.join(FILTERS)}")
         for name in self.names:
-            if name not in FILTERS:
+            if not isinstance(name, str) or name not in FILTERS:
                 raise ConfigError("filters", "unknown filter", repr(name), nearest(str(name), FILTERS))
             if self.names.count(name) > 1:
                 raise ConfigError("filters", "a filter may be named once", f"{name!r} twice", "remove one")
@@ -76,7 +76,8 @@ class FilterAugment:
     @property
     def names(self) -> tuple[str, ...]:
         """The filters, in order."""
-        return (self.filters,) if isinstance(self.filters, str) else tuple(self.filters)
+        several = isinstance(self.filters, Sequence) and not isinstance(self.filters, str)
+        return tuple(self.filters) if several else (self.filters,)  # type: ignore[return-value] # a config may say 3
 
     def run(self) -> Path:
         """Filter and write manifest, pack, provenance and contact sheet.
@@ -115,12 +116,9 @@ class _Plan:
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Hashes of all that decides the result."""
-        request = content_hash([list(self.names), list(self.source["image"]), __version__])
-        return {
-            "manifest": self.source.hash(),
-            "pack": file_hash(self.pack.folder / "pack.npy"),
-            "request": request,
-        }
+        pack = file_hash(self.pack.folder / "pack.npy")
+        request = content_hash([list(self.names), self.source.findings, dict(self.source.info), __version__])
+        return {"manifest": self.source.hash(), "pack": pack, "request": request}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -102,9 +102,7 @@ def _in_float(images: Tensor, reach: int, apply: Callable[[Tensor], Tensor]) -> 
     """Check the images and apply a filter in float32 at least: half precision would lose grey levels in the sums."""
     if not images.is_floating_point():
         found = str(images.dtype).removeprefix("torch.")
-        raise InputError(
-            "image", "must be floating point in [0, 1] to be filtered", found, "divide by the type's maximum"
-        )
+        raise InputError("image", "must be floating point in [0, 1]", found, "divide by the type's maximum")
     if images.ndim < len(_AXES) or min(images.shape[-2:]) <= reach:
         rule = f"must be at least {reach + 1} × {reach + 1} pixels for the filter"
         raise InputError("image", rule, " × ".join(map(str, images.shape)) or "a number", "use larger images")
