@@ -21,6 +21,7 @@ from numpy.testing import assert_array_equal
 from scipy import ndimage
 
 from monai_cxraug.artifacts import file_hash, locked, read_json
+from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.data import filtered
 from monai_cxraug.data.datasets import PackDataset
 from monai_cxraug.data.filtered import ARTIFACTS, FILTER, ORIGINAL, SCHEMA, FilterAugment
@@ -31,6 +32,7 @@ from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.experiments.commands import Filter
+from monai_cxraug.networks.weights import load_model
 from monai_cxraug.transforms.functional.filters import FILTERS
 
 N, SIDE = 16, 12
@@ -259,20 +261,19 @@ def run() -> Iterator[Run]:
     """Filters in a process of its own, killed at a step; returns its status, steps and batches."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", RUN]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        question, answer = process.stdin, process.stdout
+        assert question is not None
+        assert answer is not None
 
         def ask(real: Path, out: Path, last: int = 0) -> tuple[int, int, int]:
-            process.stdin.write(f"{real}|{out}|{last}\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            status, steps, batches = map(int, process.stdout.readline().split())  # type: ignore[union-attr]
+            print(real, out, last, sep="|", file=question, flush=True)
+            status, steps, batches = map(int, answer.readline().split())
             return status, steps, batches
 
         yield ask
-        process.stdin.close()
+        question.close()
 
 
 def survive_a_kill_at(run: Run, real: Path, out: Path, step: int, old: Path | None) -> int:
@@ -448,3 +449,19 @@ def test_broken_data(real: Path, tmp_path: Path, refuses) -> None:
     with refuses(InputError, pack, "must be a pack"):
         FilterAugment(real, tmp_path / "out").run()
     assert not (tmp_path / "out").exists()
+
+
+# --- used ---
+
+
+@pytest.mark.e2e
+def test_the_progressive_gan_trains_on_it(tmp_path: Path, make_set) -> None:
+    real = make_set(tmp_path / "real", N, side=32)
+    path = FilterAugment(real, tmp_path / "filtered").run()
+    stages = [bundle_file("chest_xray_pggan", stage) for stage in ("train", "smoke")]
+    settings = {"manifest": str(path), "finding": "Edema", "output_dir": str(tmp_path / "out"), "threads": 1}
+    run_stage(stages, {"bundle_root": str(stages[0].parents[1]), "device": "cpu", **settings})
+    about = load_model(tmp_path / "out", "pggan").about
+    positive = {0, 3, 6}  # of the eight training images
+    assert about["images"] == 4 * len(positive)
+    assert set(about["patients_seen"]) == {f"P{row // 2:03d}" for row in positive}
