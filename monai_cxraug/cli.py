@@ -38,7 +38,9 @@ _EXAMPLES = {
     "report": """\
   cxraug report runs/demo""",
     "sample": """\
-  cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema""",
+  cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
+  cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
+  cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
     "predict": """\
   cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions""",
     "bundles copy": """\
@@ -226,6 +228,13 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--n", type=int, required=True, metavar="N", help="number of images")
     sample.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same images (%(default)s)")
     sample.add_argument("--out", required=True, metavar="DIR", help="folder for the synthetic set")
+    sample.add_argument("--start", type=int, metavar="K", help="number of the first image, to add to a set (0)")
+    sample.add_argument(
+        "--truncation", type=float, metavar="X", help="less variety, more typical images: 0 all equal to 1 none (1)"
+    )
+    sample.add_argument("--depth", type=int, choices=(8, 16), help="bits of the stored pictures (8)")
+    sample.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="keep the centred part (everything)")
+    sample.add_argument("--png", action="store_true", default=None, help="write 8-bit PNG files too, into png/")
 
 
 def _add_predict(commands: Any) -> None:
@@ -289,8 +298,9 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    settings = {"checkpoint": args.generator, "finding": args.finding, "n": args.n, "seed": args.seed}
-    _bundle("chest_xray_pggan", {**settings, "output_dir": args.out})
+    settings = _options(args)
+    settings |= {"checkpoint": settings.pop("generator"), "output_dir": settings.pop("out")}
+    _bundle("chest_xray_pggan", settings)
     print(Path(args.out) / "manifest.csv")
 
 
