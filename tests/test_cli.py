@@ -87,6 +87,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             {"checkpoint": "g", "finding": "Edema", "n": 5, "seed": 7, "output_dir": "o"},
         ),
         (
+            "sample g --finding Edema --n 5 --out o --start 5 --truncation 0.5 --depth 16 --crop 8 6 --png",
+            "bundles/chest_xray_pggan/configs/inference.json",
+            {
+                **{"checkpoint": "g", "finding": "Edema", "n": 5, "seed": 0, "output_dir": "o"},
+                **{"start": 5, "truncation": 0.5, "depth": 16, "crop": [8, 6], "png": True},
+            },
+        ),
+        (
             "predict m --images p --out o",
             "bundles/chest_xray_classification/configs/inference.json",
             {"checkpoint": "m", "images": "p", "output_dir": "o"},

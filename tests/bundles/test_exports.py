@@ -1,0 +1,119 @@
+"""The export commands of the README, run by MONAI as written there: exported and own network give the same images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ckpt_export, onnx_export
+from torch import Tensor, nn
+
+from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.errors import StateError
+from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.export import ExportedGenerator
+from monai_cxraug.networks.pggan import ProgressiveGenerator
+from monai_cxraug.networks.weights import KINDS, load_model, save_model
+from tests.bundles.test_bundle_docs import commands, value_of
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "bundles" / "chest_xray_pggan"
+
+
+@pytest.fixture(scope="module")
+def trained(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a generator trained with the smoke overlay."""
+    out = tmp_path_factory.mktemp("trained")
+    settings = {"manifest": str(manifest), "finding": "Edema", "output_dir": str(out), "device": "cpu", "threads": 1}
+    files = [BUNDLE / "configs" / f"{name}.json" for name in ("train", "smoke")]
+    run_stage(files, {"bundle_root": str(BUNDLE), **settings})
+    return out
+
+
+def options(command: str, trained: Path, latents: str) -> dict[str, Any]:
+    """Options of the README's command, with this model's folder and latents for those in the text."""
+    (words,) = [words for words in commands(BUNDLE.name) if words[3] == command]
+    given = dict(zip((name.removeprefix("--") for name in words[4::2]), words[5::2], strict=True))
+    assert re.fullmatch(r"\[\d,64\]", given["input_shape"])
+    given["input_shape"] = given["input_shape"].replace("64", latents)
+    return {name: value_of(text.replace("output/edema", str(trained))) for name, text in given.items()}
+
+
+def expected(trained: Path, latents: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return load_model(trained).network(latents).clamp(0, 1)
+
+
+@pytest.mark.e2e
+def test_torchscript(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ckpt_export(**options("ckpt_export", trained, "16"))
+    files = {"inference.json": "", "metadata.json": ""}
+    exported = torch.jit.load(trained / "model.ts", _extra_files=files)
+    assert b"ExportedGenerator" in files["inference.json"]
+    assert b"Chest X-ray PGGAN" in files["metadata.json"]
+    for seed in range(3):
+        latent = torch.randn(1, 16, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(exported(latent), expected(trained, latent), atol=1e-5, rtol=0)
+
+
+@pytest.mark.e2e
+def test_onnx(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(ROOT)
+    onnx_export(**options("onnx_export", trained, "16"))
+    session = onnxruntime.InferenceSession(trained / "model.onnx")
+    for n in (1, 2, 7):
+        latents = torch.randn(n, 16, generator=torch.Generator().manual_seed(n))
+        (images,) = session.run(["image"], {"latent": latents.numpy()})
+        np.testing.assert_allclose(images, expected(trained, latents), atol=1e-5, rtol=0)
+
+
+class Conditional(nn.Module):
+    """Stands for a generator with label inputs."""
+
+    def __init__(self, latent_size: int, findings: int) -> None:
+        super().__init__()
+        self.settings = {"latent_size": latent_size, "findings": findings}
+        self.mix = nn.Linear(latent_size + findings, 16)
+
+    def forward(
+        self, z: Tensor, resolution: int | None = None, alpha: float = 1.0, labels: Tensor | None = None
+    ) -> Tensor:
+        assert labels is not None
+        return self.mix(torch.cat([labels * 3, z], dim=1)).reshape(-1, 1, 4, 4)
+
+
+def test_labels_follow_the_latent_in_one_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "pggan", Conditional)
+    network = Conditional(5, 3)
+    save_model(tmp_path / "model.pt", "pggan", network, {})
+    exported = ExportedGenerator(tmp_path)
+    latents, labels = torch.randn(4, 5), torch.tensor([[0.0, 1, 0]] * 4)
+    traced = torch.jit.trace(exported, torch.rand(2, 8))
+    for one in (exported, traced):
+        images = one(torch.cat([latents, labels], dim=1))
+        torch.testing.assert_close(images, network(latents, labels=labels).clamp(0, 1), atol=1e-6, rtol=0)
+
+
+def test_weights_given_by_the_exporter_count(tmp_path: Path) -> None:
+    networks = [ProgressiveGenerator(8, 4, fmap_max=2) for _ in range(2)]
+    save_model(tmp_path / "model.pt", "pggan", networks[0], {})
+    exported = ExportedGenerator(tmp_path)
+    exported.load_state_dict(networks[1].state_dict())
+    latents = torch.randn(3, 4)
+    torch.testing.assert_close(exported(latents), networks[1](latents).clamp(0, 1))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        exported.load_state_dict(ProgressiveGenerator(8, 5, fmap_max=2).state_dict())
+
+
+def test_only_generators_are_exported(tmp_path: Path) -> None:
+    save_model(tmp_path / "model.pt", "classifier", Classifier(1), {})
+    with pytest.raises(StateError, match="must be a pggan; found classifier"):
+        ExportedGenerator(tmp_path)
