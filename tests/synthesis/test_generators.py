@@ -86,6 +86,26 @@ def test_any_range_has_equal_bits(generator: PgganGenerator, first: int, count: 
     assert_array_equal(generator.sample(count, "Edema", 3, first), whole[first : first + count], strict=True)
 
 
+class Places(nn.Module):
+    """Shows where in its batch an image was, and how large the batch: what might change the last bit of a real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = {"resolution": 8, "latent_size": 4, "channels": 1}
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        shown = self.scale * torch.arange(len(z)) / (1 + len(z))
+        return shown[:, None, None, None].expand(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("n", "start"), [(1, 0), (1, 17), (16, 0), (5, 14), (40, 3)])
+def test_an_image_has_its_place_in_a_full_batch(n: int, start: int) -> None:
+    model = Model(Places(), "pggan", {"finding": "Edema", "findings": FINDINGS}, Path("model.pt"))
+    images = PgganGenerator(model).sample(n, "Edema", 0, start)
+    assert_allclose(images[:, 0, 0], np.arange(start, start + n) % 16 / 17, rtol=1e-6)
+
+
 @pytest.mark.parametrize("truncation", [1.0, 0.5])
 def test_ranges_cover_everything_once(make_generator, truncation: float) -> None:
     generator = load_generator(make_generator([]), truncation, "cpu")
@@ -153,7 +173,8 @@ def test_label_vectors_come_as_often_as_in_training() -> None:
 
 
 def test_the_network_gets_the_label_vectors_of_the_manifest() -> None:
-    generator = PgganGenerator(conditional())
+    generator = PgganGenerator(conditional({"110": 2, "1?1": 1, "010": 5}))
+    assert np.isnan(generator.labels(40, "Mass", 2)).any()
     for start in (0, 13):
         images, labels = generator.sample(40, "Mass", 2, start), generator.labels(40, "Mass", 2, start)
         assert_array_equal(images.reshape(40, 64)[:, :3], np.nan_to_num(labels))  # unknown enters as 0
