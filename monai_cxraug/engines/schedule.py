@@ -5,8 +5,9 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from monai_cxraug.errors import ConfigError
+from monai_cxraug.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,42 @@ class ProgressiveSchedule:
             yield resolution, count
 
 
+#: images a fade and a stable stretch, and images a batch by resolution, of the runs in Karras et al. 2017.
+_PUBLISHED: Final[dict[str, tuple[int, dict[int, int]]]] = {
+    "600k": (600_000, {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4}),
+    "800k": (800_000, {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 16, 256: 14, 512: 6, 1024: 3}),
+}
+
+
+def published_schedule(name: str, resolution: int, scale: float = 1.0) -> ProgressiveSchedule:
+    """One of the two published schedules, up to a resolution.
+
+    ``"600k"``: 600,000 images for each fade and each stable stretch, batches of 128 to 16 px, then 64, 32, 16, 8, 4 to
+    512 px (the public code's preset for one GPU). ``"800k"``: 800,000 images, batches of 16, and 14, 6, 3 at 256, 512
+    and 1024 px (the paper's appendix A.1).
+
+    Args:
+        name: of the schedule.
+        resolution: full side in pixels, a power of two.
+        scale: multiplies the images of every stretch, not the batches.
+
+    Raises:
+        ConfigError: no such schedule, or it does not reach the resolution.
+    """
+    where = "published_schedule"
+    if name not in _PUBLISHED:
+        raise ConfigError(f"{where}(name)", "must be a published schedule", name, nearest(name, _PUBLISHED))
+    images, batches = _PUBLISHED[name]
+    if resolution not in batches:
+        found, rule = resolution, f"{name!r} has {', '.join(map(str, batches))} px"
+        raise ConfigError(f"{where}(resolution)", rule, found, "give one of these, or a schedule of your own")
+    if not scale > 0:
+        raise ConfigError(f"{where}(scale)", "must be above 0", scale, "1 is the published length")
+    each = max(1, round(images * scale))
+    sizes: dict[int | str, int] = {side: size for side, size in batches.items() if side <= resolution}
+    return ProgressiveSchedule(resolution, each, each, batch_size=sizes)
+
+
 def whole_epochs(steps: int, epoch_length: int) -> int:
     """Number of epochs that make up exactly so many steps.
 
@@ -155,5 +192,5 @@ def _batch_sizes(given: int | Mapping[int | str, int], resolutions: list[int]) -
         mend = f"give one batch size for each of {resolutions}"
         raise ConfigError(_name("batch_size"), "must name every resolution and no other", sorted(sizes), mend)
     for size in sizes.values():
-        _require_count("batch_size", size, 1)
+        _require_count("batch_size", size, 2)  # the minibatch deviation of a single image says nothing
     return sizes

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 _ONE, _NONE = (1, 1), (0, 0)
-#: PyTorch's class has no types: every call of it would have to be excused.
-_Function: Any = torch.autograd.Function
 
 
 def convolve(
@@ -39,11 +37,11 @@ def convolve(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, transposed)
+    result: Tensor = _convolution(x, weight, bias, stride, padding, transposed)
     return result
 
 
-class _Convolution(_Function):
+class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, transposed: bool
@@ -60,12 +58,12 @@ class _Convolution(_Function):
         stride, padding, transposed = ctx.shape
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         # a convolution and its transpose are each other's derivatives, with the same weight
-        of_x = _Convolution.apply(grad, weight, None, stride, padding, not transposed) if wants_x else None
-        of_weight = _WeightGradient.apply(grad, x, weight.shape, ctx.shape) if wants_weight else None
+        of_x = _convolution(grad, weight, None, stride, padding, not transposed) if wants_x else None
+        of_weight = _weight_gradient(grad, x, weight.shape, ctx.shape) if wants_weight else None
         return of_x, of_weight, grad.sum(dim=(0, 2, 3)) if wants_bias else None, None, None, None
 
 
-class _WeightGradient(_Function):
+class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, size: torch.Size, shape: tuple[int, int, bool]) -> Tensor:
         ctx.save_for_backward(grad, x)
@@ -84,6 +82,10 @@ class _WeightGradient(_Function):
         grad, x = ctx.saved_tensors
         stride, padding, transposed = ctx.shape
         wants_grad, wants_x = ctx.needs_input_grad[:2]
-        of_grad = _Convolution.apply(x, outer, None, stride, padding, transposed) if wants_grad else None
-        of_x = _Convolution.apply(grad, outer, None, stride, padding, not transposed) if wants_x else None
+        of_grad = _convolution(x, outer, None, stride, padding, transposed) if wants_grad else None
+        of_x = _convolution(grad, outer, None, stride, padding, not transposed) if wants_x else None
         return of_grad, of_x, None, None
+
+
+_convolution: Any = _Convolution.apply
+_weight_gradient: Any = _WeightGradient.apply

@@ -55,7 +55,7 @@ def test_batch_sizes_by_resolution_with_json_keys() -> None:
     fade=st.integers(0, 60),
     stable=st.integers(0, 60),
     extra=st.integers(1, 90),
-    sizes=st.lists(st.integers(1, 50), min_size=4, max_size=4),
+    sizes=st.lists(st.integers(2, 50), min_size=4, max_size=4),
 )
 def test_batches_are_those_of_a_walk_through_the_schedule(
     stages: int, fade: int, stable: int, extra: int, sizes: list[int]
