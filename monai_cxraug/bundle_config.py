@@ -61,7 +61,7 @@ def guard(base: str | Sequence[str], required: Sequence[str] = ()) -> None:
 
     Args:
         base: configuration file, or files, whose keys are the known ones; relative to the running configuration.
-        required: keys that must not be null.
+        required: keys that must not be null or empty; of ``"a|b"``, one must not.
 
     Raises:
         SystemExit: 2, after one line on standard error; from :func:`run_stage` a
@@ -76,8 +76,12 @@ def guard(base: str | Sequence[str], required: Sequence[str] = ()) -> None:
         for key, value in config.items():
             _check_value(value, known.get(key), f"{files[0]} key {key!r}", key)
         for key in required:
-            if config.get(key) is None:
-                raise ConfigError(f"{files[0]} key {key!r}", "a value is required", "none", f"give --{key} VALUE")
+            choices = key.split("|")
+            if all(config.get(choice) in (None, [], {}) for choice in choices):
+                mend = " or ".join(f"--{choice} VALUE" for choice in choices)
+                raise ConfigError(
+                    f"{files[0]} key {' or '.join(map(repr, choices))}", "a value is required", "none", f"give {mend}"
+                )
 
 
 def run(component: str, close: str | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,14 @@ class PackRows:
     def patients(self) -> frozenset[str]:
         """Return the patients of the kept rows."""
         return self.manifest.patients(self.rows)
+
+    def label_rows(self) -> dict[str, int]:
+        """Count the kept rows' label vectors: texts of ``1``, ``0`` and ``?`` (unknown), in the order of findings."""
+        texts = [
+            "".join("?" if label != label else str(int(label)) for label in row)
+            for row in self.labels[torch.from_numpy(self.rows)].tolist()
+        ]
+        return dict(sorted(Counter(texts).items()))
 
     def sample(self, position: int) -> Sample:
         """Return the sample dictionary of the position-th kept row."""

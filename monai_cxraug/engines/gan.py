@@ -169,6 +169,12 @@ class ProgressiveGanTrainer(Trainer):
         }
         return named | ({} if self.augment is None else {"augment": self.augment})
 
+    def example_labels(self, n: int) -> Tensor | None:
+        """Labels ``[n, K]`` for samples to look at: one finding alone each, in turn; None without conditions."""
+        if not self.findings:
+            return None
+        return torch.eye(self.findings, device=self.state.device)[torch.arange(n) % self.findings]
+
     def _stop_at_the_end(self) -> None:
         if self.state.images_seen >= self.schedule.total_images:
             self.terminate()

@@ -45,8 +45,8 @@ def to_bytes(image: Tensor) -> npt.NDArray[np.uint8]:
 class SampleGrid:
     """Writes ``samples_<images seen>.png`` and a TensorBoard image every so many images and at the end.
 
-    The averaged generator of a ``ProgressiveGanTrainer`` draws at the current phase; each pixel is repeated up to the
-    full resolution, so that all grids have one size.
+    The averaged generator of a ``ProgressiveGanTrainer`` draws at the current phase, each finding in turn if it is
+    conditional; each pixel is repeated up to the full resolution, so that all grids have one size.
 
     Args:
         folder: where the PNG files go.
@@ -107,7 +107,8 @@ class SampleGrid:
         """The averaged generator's images ``[count, C, R, R]`` at the current phase, R the full resolution."""
         generator, phase = engine.ema.module, engine.state.phase
         latents = sample_latent(self.count, generator.latent_size, torch.Generator().manual_seed(self.seed))
-        images: Tensor = generator(latents.to(engine.state.device), phase.resolution, phase.alpha)
+        labels = engine.example_labels(self.count)
+        images: Tensor = generator(latents.to(engine.state.device), phase.resolution, phase.alpha, labels)
         factor = generator.resolution // phase.resolution
         return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3).cpu()
 

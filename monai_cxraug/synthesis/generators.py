@@ -182,9 +182,9 @@ class PgganGenerator(Generator):
         return drawn
 
     def _run(self, latents: Tensor, labels: Labels | None) -> Tensor:
-        """Images ``[N, H, W]`` of latents ``[N, size]``; an unknown label enters the network as 0."""
+        """Images ``[N, H, W]`` of latents ``[N, size]``."""
         device = next(self.model.network.parameters()).device
-        given = {} if labels is None else {"labels": torch.from_numpy(np.nan_to_num(labels, nan=0.0)).to(device)}
+        given = {} if labels is None else {"labels": torch.from_numpy(labels).to(device)}
         with torch.inference_mode():
             images: Tensor = self.model.network(latents.to(device), **given)
             return images.float().clamp(0, 1)[:, 0]

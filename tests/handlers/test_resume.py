@@ -210,7 +210,9 @@ def test_the_checkpoint_rebuilds_the_generator_and_loads_with_monai(tmp_path: Pa
     loader = CheckpointLoader(str(tmp_path / "model.pt"), {"ema": net}, map_location="cpu")
     loader(trainer)
     z = trainer._latents(2)
-    assert torch.equal(net(z), trainer.ema.module(z))
+    torch.testing.assert_close(net(z), trainer.ema.module(z))  # weights in another order of memory: not to the last bit
+    for own, other in zip(net.parameters(), trainer.ema.module.parameters(), strict=True):
+        assert torch.equal(own, other)
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Stripes(nn.Module):
 
     latent_size, resolution = 3, 16
 
-    def forward(self, z: Tensor, resolution: int, alpha: float) -> Tensor:
+    def forward(self, z: Tensor, resolution: int, alpha: float, labels: None) -> Tensor:
         return torch.arange(len(z), dtype=torch.float32)[:, None, None, None].expand(-1, 1, resolution, resolution) / 10
 
 
@@ -36,6 +36,7 @@ def run(handler: SampleGrid, images: int, batch: int = 10, already: int = 0) -> 
 
     engine: Any = Engine(step)
     engine.ema = SimpleNamespace(module=Stripes())
+    engine.example_labels = lambda n: None
     engine.state.images_seen, engine.state.device = already, torch.device("cpu")
     handler.attach(engine)
     engine.run([0] * ((images - already) // batch), max_epochs=1)
