@@ -78,6 +78,9 @@ endef
 $(READY): pyproject.toml constraints.txt monai_cxraug/data/kernels.c scripts/build_kernels.py
 	$(call install,-c constraints.txt -e '.[dev]')
 
-# Peers may need older packages than ours, so their file says itself what it pins.
+# Peers may need older packages than ours, so their file says itself what it pins; what pins packages that would not work
+# beside ours stands in a file of its own and is installed without its dependencies.
 .venv-bench-%/.installed: benchmarks/requirements-%.txt pyproject.toml constraints.txt
 	$(call install,-e . -r $<)
+	@if [ -f benchmarks/requirements-$*-nodeps.txt ]; then rm -f $@; \
+	  $(@D)/bin/python -m pip install --quiet --no-deps -r benchmarks/requirements-$*-nodeps.txt && touch $@; fi
