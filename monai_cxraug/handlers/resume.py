@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import threading
 from collections.abc import Mapping
@@ -37,6 +38,9 @@ class Resume:
     Resuming is exact when batch k depends on k alone, and the loader's own draws do not touch torch's global random
     state between epochs (a sampler over the whole training, or a loader with its own ``generator``).
 
+    Where something judges the training (see ``Recovery``), a second file ``good_path`` keeps the last checkpoint that
+    it let pass, and :meth:`roll_back` returns to it.
+
     Args:
         path: the checkpoint file.
         objects: what resumes, by name: anything with ``state_dict`` and ``load_state_dict``, or a ``torch.Generator``.
@@ -46,6 +50,7 @@ class Resume:
 
     Raises:
         ConfigError: ``every`` is below 1 or an object has the reserved name.
+        StateError: when training starts, if the file is unreadable, of other settings, or does not fit the objects.
     """
 
     def __init__(
@@ -62,19 +67,30 @@ class Resume:
             raise ConfigError("Resume(objects)", f"the name {CLOCK!r} is reserved", mend="choose another name")
         self.path, self.objects, self.every = Path(path), dict(objects), every
         self.sampler, self.fingerprint = sampler, fingerprint
-        self._saved_at = -1
+        self._saved_at = self._promoted_at = -1
         self._rng: dict[str, Any] | None = None
         self._signals = _StopSignals()
+
+    @property
+    def good_path(self) -> Path:
+        """The last checkpoint that proved good, beside the newest one."""
+        return self.path.with_name(f"{self.path.stem}.good{self.path.suffix}")
 
     def attach(self, engine: Engine) -> None:
         """Register on the engine."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._failed)
 
+    def is_attached(self, engine: Engine) -> bool:
+        """Whether it is registered on this engine."""
+        return engine.has_event_handler(self._start, Events.STARTED)
+
     def _start(self, engine: Engine) -> None:
-        self._saved_at = -1
+        self._saved_at = self._promoted_at = -1
         if self.path.exists():
-            self.load(engine)
+            self._load(engine, self.path)
+        else:
+            self.good_path.unlink(missing_ok=True)  # of an earlier training
         self._signals.watch()
         if not engine.has_event_handler(self._completed, Events.COMPLETED):
             # registered only now, so that they run after the handlers that change what is saved
@@ -104,60 +120,84 @@ class Resume:
             _set_rng(self._rng)
             self._rng = None
 
-    # --- the file ---
+    # --- the files ---
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint atomically, unless it holds this iteration already; on rank 0 only."""
         if engine.state.iteration == self._saved_at or _rank() != 0:
             return
-        objects = self._all_objects(engine)
+        objects = self.all_objects(engine)
         clock = {
             "schema": SCHEMA,
             "fingerprint": self.fingerprint,
             "iteration": engine.state.iteration,
             "images_seen": getattr(engine.state, "images_seen", None),
-            "rng": _get_rng(),
+            "rng": self._rng or _get_rng(),
             "settings": {name: item.settings for name, item in objects.items() if hasattr(item, "settings")},
         }
         with atomic_path(self.path) as temporary:
             torch.save({CLOCK: clock, **{name: _state_of(item) for name, item in objects.items()}}, temporary)
         self._saved_at = engine.state.iteration
 
-    def load(self, engine: Engine) -> None:
-        """Load the checkpoint into the objects and the engine's clock.
+    def promote(self, engine: Engine) -> None:
+        """Keep the newest checkpoint as the good one, unless it was written in the middle of an epoch.
+
+        A training can be set back to an epoch's end only, since an engine counts its epochs itself.
+        """
+        if self._saved_at == self._promoted_at or self._saved_at % _epoch_length(engine):
+            return
+        with atomic_path(self.good_path) as temporary:
+            temporary.unlink()
+            try:
+                os.link(self.path, temporary)  # the newest checkpoint is replaced, never written into
+            except OSError:  # a file system without links
+                shutil.copyfile(self.path, temporary)
+        self._promoted_at = self._saved_at
+
+    def roll_back(self, engine: Engine) -> None:
+        """Set objects, clock and loader back to the good checkpoint, in the middle of a run; to be saved afterwards.
+
+        Every ``torch.Generator`` goes on from where it is: the same draws would lead to the same end.
 
         Raises:
-            StateError: the file is unreadable, of other settings, or does not fit the objects.
+            StateError: there is no good checkpoint, or it does not fit.
         """
-        checkpoint = read_checkpoint(self.path)
+        self._load(engine, self.good_path, redraw=True)
+        self._saved_at = self._promoted_at = -1
+        engine.terminate_epoch(skip_epoch_completed=True)  # makes a new iterator over the loader
+
+    def _load(self, engine: Engine, path: Path, redraw: bool = False) -> None:
+        """Load a checkpoint into the objects and the engine's clock."""
+        checkpoint = read_checkpoint(path)
         clock = checkpoint[CLOCK]
         if clock["fingerprint"] != self.fingerprint:
             found = f"{clock['fingerprint']!r}, expected {self.fingerprint!r}"
             mend = "restore the settings it was made with, or remove the file to start anew"
-            raise StateError(self.path, "checkpoint was made with other settings", found, mend)
-        objects = self._all_objects(engine)
+            raise StateError(path, "checkpoint was made with other settings", found, mend)
+        objects = self.all_objects(engine)
         if missing := sorted(set(objects) - set(checkpoint)):
-            raise StateError(self.path, "checkpoint must hold every object", f"no {', '.join(missing)}", _ANEW)
+            raise StateError(path, "checkpoint must hold every object", f"no {', '.join(missing)}", _ANEW)
         for name, item in objects.items():
+            if redraw and isinstance(item, torch.Generator):
+                continue
             try:
                 _load_into(item, checkpoint[name])
             except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise StateError(self.path, f"state of {name!r} does not fit", error, _ANEW) from None
+                raise StateError(path, f"state of {name!r} does not fit", error, _ANEW) from None
         self._set_clock(engine, clock)
 
     def _set_clock(self, engine: Any, clock: Mapping[str, Any]) -> None:
         state = engine.state
         state.iteration = self._saved_at = clock["iteration"]
-        if state.epoch_length is None:
-            raise ConfigError("epoch_length", "must be known to resume", mend="give the engine an epoch_length")
-        state.epoch = state.iteration // state.epoch_length
+        state.epoch = state.iteration // _epoch_length(engine)
         if clock["images_seen"] is not None:
             state.images_seen = clock["images_seen"]
         if self.sampler is not None:
             self.sampler.skip = state.iteration
         self._rng = clock["rng"]
 
-    def _all_objects(self, engine: Engine) -> dict[str, Any]:
+    def all_objects(self, engine: Engine) -> dict[str, Any]:
+        """Everything that a checkpoint holds, by name, clock aside."""
         return {**getattr(engine, "resumables", {}), **self.objects}
 
 
@@ -184,6 +224,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(clock, dict) or clock.get("schema") != SCHEMA:
         raise StateError(path, f"must be a checkpoint with schema {SCHEMA!r}", "something else", mend)
     return dict(checkpoint)
+
+
+def _epoch_length(engine: Any) -> int:
+    length: int | None = engine.state.epoch_length
+    if length is None:
+        raise ConfigError("epoch_length", "must be known to resume", mend="give the engine an epoch_length")
+    return length
 
 
 def _state_of(item: Any) -> Any:
