@@ -44,16 +44,17 @@ class Peer:
     optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]
     average: Callable[[Any, Any, float], None]
 
-    def step(self, real: Tensor, depth: int, alpha: float) -> None:
+    def step(self, real: Tensor, depth: int, alpha: float, latents: Tensor | None = None) -> None:
         """One critic step, the average, one generator step, in the order of its ``ProGAN.train``.
 
         Args:
             real: ``[N, C, R, R]`` in [-1, 1] at full resolution; N a multiple of 4 (or below), as it demands.
             depth: binary logarithm of the resolution in training.
             alpha: weight of the newest stage.
+            latents: normal ``[N, latent_size]``; drawn anew when not given.
         """
         gan, (g_optimiser, d_optimiser) = self.gan, self.optimisers
-        latents = torch.randn(len(real), gan.latent_size).to(gan.device)
+        latents = torch.randn(len(real), gan.latent_size).to(gan.device) if latents is None else latents
         gan.optimize_discriminator(self.loss, d_optimiser, latents, real, depth, alpha)
         self.average(gan.gen_shadow, gan.gen, gan.ema_beta)
         gan.optimize_generator(self.loss, g_optimiser, latents, real, depth, alpha)
@@ -90,7 +91,7 @@ def make_peer(
     latent_size: int = 128,
     fmap_base: int = 2048,
     fmap_max: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-3,
     device: str = "cpu",
 ) -> Peer:
     """Build the peer with widths ``min(fmap_base / 2^stage, fmap_max)``, the discriminator's last layer included.
@@ -101,7 +102,7 @@ def make_peer(
         latent_size: length of a latent.
         fmap_base: width of stage 0.
         fmap_max: largest width.
-        learning_rate: of both Adams; its own default is 3e-3, the paper's 1e-3.
+        learning_rate: of both Adams; its own default (the paper's is 1e-3).
         device: where it trains.
     """
     networks, layers = _patched(fmap_base, fmap_max)
