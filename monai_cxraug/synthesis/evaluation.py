@@ -1,4 +1,4 @@
-"""How close are samples to real images nothing was trained on? MONAI's distances, read beside real against real."""
+"""How close are samples to real images nothing was trained on? Every distance is read beside real against real."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.metrics import MMDMetric, SSIMMetric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_cxraug.artifacts import file_hash, write_json
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.manifest import refuse_unreal_evaluation
 from monai_cxraug.data.mixing import refuse_seen
 from monai_cxraug.errors import InputError
-from monai_cxraug.networks.weights import load_model
+from monai_cxraug.metrics.fidelity import count_scales
+from monai_cxraug.networks.weights import Model, load_model
+from monai_cxraug.synthesis.features import ClassifierFeatures
+from monai_cxraug.synthesis.fidelity import RealReference, read_images, read_patients
+from monai_cxraug.synthesis.nearest import NearestTraining
 from monai_cxraug.synthesis.synthetic_set import sample_images
 
 SCHEMA = "cxraug.fidelity/1"
@@ -24,15 +30,17 @@ _LEAST = 4
 
 @dataclass(frozen=True)
 class EvaluateGenerator:
-    """Compares samples of a generator with held-out real images of its finding.
+    """Compares samples of a generator with held-out real images of its finding, and with its training images.
 
     Args:
         generator: model file or a folder that holds one.
-        manifest: real images.
+        manifest: real images; where it has training images of the generator too, samples are compared with them.
         split: split that the generator did not see.
         where: keep rows whose columns have these values.
-        seed: of the samples and pairs.
-        output_dir: folder for ``metrics.json``.
+        seed: of the samples, halves and pairs.
+        output_dir: folder for ``metrics.json`` and ``nearest.png``.
+        classifier: model file of a classifier that did not see these patients, for distances in its features.
+        device: where the classifier computes.
     """
 
     generator: str | Path
@@ -41,43 +49,93 @@ class EvaluateGenerator:
     where: Mapping[str, str]
     seed: int
     output_dir: str | Path
+    classifier: str | Path | None = None
+    device: str = "cpu"
 
     def run(self) -> dict[str, float]:
-        """Compute and write the distances.
+        """Compute and write the figures.
 
         Returns:
             ``mmd``: maximum mean discrepancy (Gretton et al., JMLR 2012; MONAI's, with the linear kernel on pixels)
             between samples and held-out images; ``mmd_real``: the same between one half of the held-out images and the
             other, its floor; ``ssim`` and ``ssim_real``: mean structural similarity of random pairs within samples and
-            within real images (a generator that has lost variety scores far above the real value).
+            within real images (a generator that has lost variety scores far above the real value). Then the figures of
+            :class:`RealReference` and, where there are training images, of :class:`NearestTraining`.
 
         Raises:
-            InputError: fewer than four held-out images of the finding.
-            LeakageError: the generator saw a patient of these images.
+            InputError: too few held-out images of the finding: four, eight with a classifier.
+            ConfigError: the generator's images are smaller than the classifier's.
+            LeakageError: the generator or the classifier saw a patient of these images.
         """
         model = load_model(self.generator, "pggan")
+        rows = self._held_out(model)
+        features = self._features(rows)
+        reference = RealReference(read_images(rows), read_patients(rows), features, self.seed)
+        real = read_images(rows)[np.random.default_rng(self.seed).permutation(len(rows))]
+        fake = sample_images(model, len(real), self.seed)
+        values = {**_monai_figures(real, fake), **reference.measure(fake[: reference.n]), **reference.floor()}
+        training = self._training(model)
+        if training is not None:
+            picture = Path(self.output_dir) / "nearest.png"
+            values.update(NearestTraining(training, features).measure(fake, real, picture))
+        about = {
+            "finding": model.about["finding"],
+            "n": len(real),
+            "n_halves": reference.n // 2,
+            "seed": self.seed,
+            "generator": file_hash(model.path),
+            "features": None if features is None else features.name,
+            "ms_ssim_scales": count_scales(*real.shape[1:]) if "ms_ssim" in values else None,
+            "training_images": None if training is None else len(training),
+        }
+        write_json(Path(self.output_dir) / "metrics.json", SCHEMA, {**about, **values})
+        return values
+
+    def _held_out(self, model: Model) -> PackRows:
         size, finding = model.settings["resolution"], model.about["finding"]
         rows = PackRows(self.manifest, self.split, self.where, size=size, having=finding)
-        refuse_seen(frozenset(model.about["patients_seen"]), rows.patients(), model.path)
+        refuse_seen(_patients_seen(model), rows.patients(), model.path)
+        refuse_unreal_evaluation(rows.manifest, rows.rows, (self.split,))
         if len(rows) < _LEAST:
             found = f"{len(rows)} of {finding!r}"
             raise InputError(
                 rows.manifest.path, f"needs at least {_LEAST} held-out images", found, "use a larger split"
             )
-        real = torch.stack([rows.sample(position)["image"] for position in range(len(rows))])
-        order = np.random.default_rng(self.seed).permutation(len(real))
-        real = real[torch.from_numpy(order)]
-        fake = torch.from_numpy(sample_images(model, len(real), self.seed))[:, None]
-        half = len(real) // 2
-        values = {
-            "mmd": _mmd(real, fake),
-            "mmd_real": _mmd(real[:half], real[half : 2 * half]),
-            "ssim": _similarity(fake),
-            "ssim_real": _similarity(real),
-        }
-        about = {"finding": finding, "n": len(real), "seed": self.seed, "generator": file_hash(model.path)}
-        write_json(Path(self.output_dir) / "metrics.json", SCHEMA, {**about, **values})
-        return values
+        return rows
+
+    def _features(self, rows: PackRows) -> ClassifierFeatures | None:
+        if self.classifier is None:
+            return None
+        features = ClassifierFeatures(self.classifier, self.device)
+        features.refuse_seen(rows.patients())
+        features.require_side(rows.size)
+        return features
+
+    def _training(self, model: Model) -> PackRows | None:
+        """Images of the finding of the patients that the generator saw, if this manifest has any."""
+        rows = PackRows(self.manifest, size=model.settings["resolution"])
+        known = np.isin(rows.manifest["patient_id"].astype(str), sorted(_patients_seen(model)))
+        if model.about["finding"] is not None:
+            known &= rows.manifest.label(model.about["finding"]) == 1
+        if not known.any():
+            return None
+        rows.keep(known, "of the generator's training patients")
+        return rows
+
+
+def _patients_seen(model: Model) -> frozenset[str]:
+    return frozenset(model.about["patients_seen"])
+
+
+def _monai_figures(real: NDArray[np.float32], fake: NDArray[np.float32]) -> dict[str, float]:
+    left, right = (torch.from_numpy(images)[:, None] for images in (real, fake))
+    half = len(left) // 2
+    return {
+        "mmd": _mmd(left, right),
+        "mmd_real": _mmd(left[:half], left[half : 2 * half]),
+        "ssim": _similarity(right),
+        "ssim_real": _similarity(left),
+    }
 
 
 def _mmd(left: Tensor, right: Tensor) -> float:

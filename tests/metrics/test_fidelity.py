@@ -1,0 +1,327 @@
+"""Distances of image sets against closed forms, naive loops, SciPy and MONAI; what may not change them; bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics import MultiScaleSSIMMetric
+from scipy.linalg import sqrtm
+from scipy.stats import ortho_group, wasserstein_distance
+
+from monai_cxraug.errors import ConfigError, CxrAugError, InputError
+from monai_cxraug.metrics.fidelity import (
+    count_scales,
+    frechet_distance,
+    kernel_distance,
+    laplacian_pyramid,
+    ms_ssim,
+    ms_ssim_diversity,
+    projected_distance,
+    sliced_wasserstein,
+)
+
+RNG = np.random.default_rng
+
+
+def with_moments(n: int, mean: np.ndarray, covariance: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Points with exactly this sample mean and sample covariance, n > D."""
+    points = RNG(seed).standard_normal((n, len(mean)))
+    points -= points.mean(axis=0)
+    white = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points.T))).T
+    return mean + white @ np.linalg.cholesky(covariance).T
+
+
+def textbook_frechet(a: np.ndarray, b: np.ndarray) -> float:
+    root = sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    return float(
+        np.square(a.mean(0) - b.mean(0)).sum() + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * np.trace(root)
+    )
+
+
+# --- Fréchet ---
+
+
+def test_frechet_of_gaussians_that_commute() -> None:
+    spread_a, spread_b = np.array([4.0, 1.0, 0.25]), np.array([1.0, 9.0, 0.25])
+    a = with_moments(40, np.array([1.0, 0.0, 2.0]), np.diag(spread_a))
+    b = with_moments(60, np.array([0.0, 2.0, 2.0]), np.diag(spread_b), seed=1)
+    expected = 5 + np.square(np.sqrt(spread_a) - np.sqrt(spread_b)).sum()
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-10)
+
+
+def test_frechet_is_the_textbooks_where_that_is_defined() -> None:
+    a, b = RNG(0).normal(size=(50, 6)), RNG(1).normal(size=(70, 6)) @ RNG(2).normal(size=(6, 6)) + 0.3
+    assert frechet_distance(a, b) == pytest.approx(textbook_frechet(a, b), rel=1e-9)
+
+
+def test_frechet_of_sets_without_a_common_direction() -> None:
+    """Nothing shared: the distance is that of the means and both traces; both covariances have rank 2 of 40."""
+    a, b = np.zeros((2, 5, 40))
+    a[:, :2], b[:, 20:22] = RNG(0).normal(size=(5, 2)), RNG(1).normal(size=(5, 2))
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T))
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "size"), [(3, 50), (30, 30), (31, 30), (200, 30)])
+def test_frechet_with_fewer_images_than_features(n: int, size: int) -> None:
+    """Zero columns and a rotation leave it unchanged, whichever of n and D is larger."""
+    a, b = RNG(0).normal(size=(n, 8)), 2 * RNG(1).normal(size=(n, 8)) + 1
+    wide = [np.pad(x, ((0, 0), (0, size - 8))) @ ortho_group.rvs(size, random_state=0) for x in (a, b)]
+    assert frechet_distance(*wide) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+
+
+def test_frechet_of_equal_sets_is_zero_whatever_the_rank() -> None:
+    for n, size in ((4, 100), (100, 4)):
+        a = 1e3 + RNG(0).normal(size=(n, size))
+        assert frechet_distance(a, a[::-1]) == pytest.approx(0, abs=1e-8)
+    repeated = np.repeat(RNG(0).normal(size=(1, 5)), 4, axis=0)
+    assert frechet_distance(repeated, repeated) == 0
+
+
+def test_frechet_is_too_large_for_few_images() -> None:
+    """What the floor is for: the same two populations are further apart at small n."""
+    values = [frechet_distance(RNG(n).normal(size=(n, 20)), RNG(n + 1).normal(size=(n, 20))) for n in (25, 100, 400)]
+    assert values[0] > 2 * values[1] > 4 * values[2]
+
+
+# --- kernel ---
+
+
+def naive_mmd(a: np.ndarray, b: np.ndarray) -> float:
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((sum(p * q for p, q in zip(x, y, strict=True)) / len(x) + 1) ** 3)
+
+    n, m = len(a), len(b)
+    within_a = sum(kernel(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    within_b = sum(kernel(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    return within_a + within_b - 2 * sum(kernel(x, y) for x in a for y in b) / (n * m)
+
+
+def test_kernel_distance_is_the_mean_of_the_naive_one_over_the_subsets() -> None:
+    a, b = RNG(0).normal(size=(9, 4)), RNG(1).normal(size=(13, 4)) + 0.5
+    rng, values = RNG(7), []
+    for _ in range(5):
+        values.append(naive_mmd(a[rng.choice(9, 4, replace=False)], b[rng.choice(13, 4, replace=False)]))
+    value, error = kernel_distance(a, b, 4, subsets=5, seed=7)
+    assert value == pytest.approx(np.mean(values), rel=1e-12)
+    assert error == pytest.approx(np.std(values, ddof=1) * np.sqrt(4 / 5), rel=1e-12)
+
+
+def test_kernel_distance_is_unbiased_and_its_error_is_one() -> None:
+    """Over 200 draws of both sets: the mean is the population's value, the errors are the spread of the values."""
+    drawn = []
+    for seed in range(200):
+        rng = RNG(seed)
+        drawn.append(kernel_distance(rng.normal(size=(60, 3)), rng.normal(size=(60, 3)) + 0.5, 15, 60, seed))
+    values, errors = np.array(drawn).T
+    a, b = RNG(1000).normal(size=(3000, 3)), RNG(1001).normal(size=(3000, 3)) + 0.5
+    population = kernel_distance(a, b, 1500, 4)
+    assert values.mean() == pytest.approx(population.value, abs=3 * values.std() / np.sqrt(200) + 3 * population.error)
+    assert 0.8 < np.sqrt((errors**2).mean()) / values.std() < 1.3
+
+
+def test_kernel_distance_does_not_grow_for_few_images() -> None:
+    values = [kernel_distance(*RNG(seed).normal(size=(2, 12, 30)), 6, seed=seed).value for seed in range(100)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / 10
+    assert min(values) < 0
+
+
+# --- what may not matter ---
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000), st.floats(0.1, 3))
+def test_features_may_be_rotated_and_images_permuted(seed: int, scale: float) -> None:
+    rng = RNG(seed)
+    a, b = rng.normal(size=(12, 5)), scale * rng.normal(size=(14, 5))
+    turn = ortho_group.rvs(5, random_state=seed)
+    assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b), rel=1e-8, abs=1e-10)
+    assert frechet_distance(a[rng.permutation(12)], b) == pytest.approx(frechet_distance(a, b), rel=1e-8, abs=1e-10)
+    assert frechet_distance(b, a) == pytest.approx(frechet_distance(a, b), rel=1e-8, abs=1e-10)
+    assert kernel_distance(a @ turn, b @ turn, 6)[:] == pytest.approx(kernel_distance(a, b, 6)[:], rel=1e-9, abs=1e-12)
+
+
+# --- sliced Wasserstein ---
+
+
+def test_projected_distance_is_scipys() -> None:
+    a, b, axes = RNG(0).normal(size=(50, 6)), RNG(1).normal(size=(50, 6)) * 2, RNG(2).normal(size=(6, 9))
+    expected = np.mean([wasserstein_distance(a @ axis, b @ axis) for axis in axes.T])
+    assert projected_distance(a, b, axes) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 64, 1), (1, 128, 64, 3), (2, 47, 33, 1)])
+def test_the_pyramid_can_be_put_together_again(shape: tuple[int, ...]) -> None:
+    images = RNG(0).random(shape)
+    levels = laplacian_pyramid(images)
+    assert min(levels[-1].shape[1:3]) >= 16
+    assert min(levels[-1].shape[1:3]) < 32
+    rest = levels[-1]
+    for level in reversed(levels[:-1]):
+        assert rest.shape[1:3] == tuple((side + 1) // 2 for side in level.shape[1:3])
+        spread = np.zeros_like(level)
+        spread[:, ::2, ::2] = rest
+        rest = level + 4 * smooth(spread)
+    np.testing.assert_allclose(rest, images, atol=1e-12)
+
+
+def smooth(images: np.ndarray) -> np.ndarray:
+    """The 5 x 5 binomial filter as one sum over shifted copies."""
+    weights = np.array([1, 4, 6, 4, 1]) / 16
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")  # numpy's name for a mirror
+    height, width = images.shape[1:3]
+    shifted = [weights[i] * weights[j] * padded[:, i : i + height, j : j + width] for i in range(5) for j in range(5)]
+    return np.sum(shifted, axis=0)
+
+
+def test_a_ramp_has_no_detail() -> None:
+    """Up-scaling a smooth image gives it back: away from the border, a plane's details are 0."""
+    ramp = np.broadcast_to(np.linspace(0, 1, 64)[None, :, None, None], (1, 64, 64, 1))
+    detail = laplacian_pyramid(ramp)[0]
+    assert np.abs(detail[:, 6:-6]).max() < 1e-12
+
+
+def test_sliced_wasserstein_of_equal_sets_is_zero_and_sees_the_level_that_differs() -> None:
+    images = smooth(smooth(RNG(0).random((24, 64, 64, 1))))[..., 0]
+    assert set(sliced_wasserstein(images, images, directions=8).items()) == {(16, 0.0), (32, 0.0), (64, 0.0)}
+    checks = np.indices((64, 64)).sum(axis=0) % 2 * 0.2  # the finest pattern there is
+    values = sliced_wasserstein(images, np.clip(images + checks, 0, 1), directions=64)
+    assert list(values) == [16, 32, 64]
+    assert values[64] > 5 * values[32]
+    assert values[64] > 5 * values[16]
+
+
+def test_sliced_wasserstein_forgets_contrast_and_brightness_of_a_channel() -> None:
+    a, b = RNG(0).random((2, 8, 32, 32, 3))
+    changed = b * np.array([0.5, 0.25, 1.0]) + np.array([0.1, 0.3, 0.0])
+    expected = sliced_wasserstein(a, b, 3, directions=16)
+    assert sliced_wasserstein(a, changed, 3, directions=16) == pytest.approx(expected, rel=1e-9)
+    assert sliced_wasserstein(a, b[..., ::-1].copy(), 3, directions=16) != expected
+
+
+def test_sliced_wasserstein_by_hand_on_one_level() -> None:
+    """16 px images with one 7 x 7 place each, known because it is drawn first: the whole path once more."""
+    a, b = RNG(0).random((2, 40, 16, 16))
+    rng = RNG(5)
+    corners = rng.integers(0, 10, (40, 3, 2))
+    axes = rng.standard_normal((49, 11))
+    axes /= np.linalg.norm(axes, axis=0)
+    points = []
+    for images in (a, b):
+        patches = [images[k, y : y + 7, x : x + 7].ravel() for k in range(40) for y, x in corners[k]]
+        points.append((np.array(patches) - np.mean(patches)) / np.std(patches))
+    expected = 1e3 * np.mean([wasserstein_distance(points[0] @ axis, points[1] @ axis) for axis in axes.T])
+    assert sliced_wasserstein(a, b, 5, descriptors=3, directions=11) == {16: pytest.approx(expected, rel=1e-10)}
+
+
+def test_a_collapsed_generator_is_far_away() -> None:
+    real = RNG(0).random((16, 32, 32))
+    grey = np.full_like(real, 0.5)
+    values = sliced_wasserstein(grey, real, directions=16)
+    assert all(np.isfinite(value) and value > 100 for value in values.values())
+
+
+# --- diversity ---
+
+
+@pytest.mark.parametrize(("size", "channels", "scales"), [(16, 1, 1), (32, 3, 2), (64, 1, 3), (176, 1, 5)])
+def test_ms_ssim_is_monais(size: int, channels: int, scales: int) -> None:
+    a = smooth(RNG(0).random((3, size, size, channels)))
+    b = np.clip(a + RNG(1).normal(0, 0.05, a.shape), 0, 1)
+    weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
+    metric = MultiScaleSSIMMetric(spatial_dims=2, weights=tuple(weights / weights.sum()), reduction="none")
+    planes = [torch.from_numpy(np.moveaxis(x, -1, 1).reshape(-1, 1, size, size)).float() for x in (a, b)]
+    expected = metric(*planes).numpy().reshape(3, channels).mean(axis=1)
+    assert count_scales(size, size) == scales
+    np.testing.assert_allclose(ms_ssim(a, b), expected, atol=2e-5)
+    assert 0.2 < expected.mean() < 0.99
+
+
+def test_ms_ssim_of_an_image_with_itself_is_one_and_with_its_negative_zero() -> None:
+    images = RNG(0).random((2, 32, 32))
+    np.testing.assert_allclose(ms_ssim(images, images), 1, atol=1e-12)
+    np.testing.assert_array_equal(ms_ssim(images, 1 - images), 0)
+
+
+def test_diversity_falls_from_one_as_images_differ() -> None:
+    base = smooth(RNG(0).random((1, 32, 32, 1)))[..., 0]
+    values = []
+    for noise in (0.0, 0.02, 0.1):
+        images = np.clip(base + RNG(1).normal(0, noise, (12, 32, 32)), 0, 1)
+        values.append(ms_ssim_diversity(images).value)
+    assert values[0] == pytest.approx(1)
+    assert values[0] > values[1] + 0.02 > values[2] + 0.04
+
+
+def test_few_images_give_all_pairs_and_many_give_random_ones() -> None:
+    images = RNG(0).random((5, 16, 16))
+    every = [ms_ssim(images[i : i + 1], images[j : j + 1])[0] for i in range(5) for j in range(i)]
+    assert ms_ssim_diversity(images) == (pytest.approx(np.mean(every)), 1, 10)
+    some = ms_ssim_diversity(RNG(0).random((30, 16, 16)), pairs=100, seed=4)
+    assert some.pairs == 100
+    assert some == ms_ssim_diversity(RNG(0).random((30, 16, 16)), pairs=100, seed=4)
+    twins = np.repeat(
+        images[:2], [29, 1], axis=0
+    )  # an image is never paired with itself: 2 of 30 pairs hold the odd one
+    value = ms_ssim_diversity(twins, pairs=400).value
+    odd = ms_ssim(images[:1], images[1:2])[0]
+    assert value == pytest.approx(1 - (1 - odd) * 2 / 30, abs=0.05)
+
+
+# --- kinds of images, and bad input ---
+
+
+def test_integers_are_the_same_images() -> None:
+    bytes_ = RNG(0).integers(0, 256, (6, 32, 32), dtype=np.uint8)
+    others = RNG(1).integers(0, 256, (6, 32, 32), dtype=np.uint8)
+    words = others.astype(np.uint16) * 257
+    assert sliced_wasserstein(bytes_, others, directions=8) == pytest.approx(
+        sliced_wasserstein(bytes_ / 255.0, words, directions=8), rel=1e-9
+    )
+    assert ms_ssim_diversity(bytes_).value == pytest.approx(ms_ssim_diversity((bytes_ / 255).astype(np.float64)).value)
+    assert frechet_distance(bytes_[:, 0], others[:, 0]) == pytest.approx(
+        frechet_distance(bytes_[:, 0].astype(float), others[:, 0].astype(float))
+    )
+
+
+BAD: dict[str, tuple[Callable[[], Any], type[CxrAugError], str]] = {
+    "one row": (
+        lambda: frechet_distance(np.zeros((1, 3)), np.zeros((4, 3))),
+        InputError,
+        "features_a.*at least 2 rows",
+    ),
+    "flat": (lambda: frechet_distance(np.zeros(4), np.zeros((4, 3))), InputError, r"must be \[n, D\]"),
+    "columns": (lambda: frechet_distance(np.zeros((4, 2)), np.zeros((4, 3))), InputError, "as many columns"),
+    "NaN": (lambda: frechet_distance(np.zeros((4, 2)), np.full((4, 2), np.nan)), InputError, "features_b: must be fin"),
+    "subset": (lambda: kernel_distance(np.zeros((9, 2)), np.zeros((8, 2)), 5), ConfigError, r"half.*\(4\); found 5"),
+    "tiny subset": (lambda: kernel_distance(np.zeros((9, 2)), np.zeros((8, 2)), 1), ConfigError, "found 1"),
+    "one subset": (lambda: kernel_distance(np.zeros((9, 2)), np.zeros((8, 2)), 2, 1), ConfigError, "at least 2"),
+    "counts": (lambda: sliced_wasserstein(np.zeros((3, 16, 16)), np.zeros((2, 16, 16))), InputError, "as many"),
+    "small": (lambda: sliced_wasserstein(np.zeros((2, 16, 15)), np.zeros((2, 16, 15))), InputError, "at least 16 px"),
+    "range": (lambda: sliced_wasserstein(np.zeros((2, 16, 16)), np.full((2, 16, 16), 1.1)), InputError, "to 1.1"),
+    "NaN pixel": (lambda: ms_ssim_diversity(np.full((2, 16, 16), np.nan)), InputError, r"\[0, 1\]; found .*nan"),
+    "integers": (lambda: ms_ssim_diversity(np.zeros((2, 16, 16), dtype=int)), InputError, "unsigned"),
+    "no directions": (
+        lambda: sliced_wasserstein(np.zeros((2, 16, 16)), np.zeros((2, 16, 16)), directions=0),
+        ConfigError,
+        "directions",
+    ),
+    "no window": (lambda: ms_ssim_diversity(np.zeros((2, 10, 64))), InputError, "11 px; found 10 x 64"),
+    "one image": (lambda: ms_ssim_diversity(np.zeros((1, 16, 16))), InputError, "two images; found 1"),
+    "no image": (lambda: ms_ssim_diversity(np.zeros((0, 16, 16))), InputError, r"\[N, H, W\]"),
+    "no pairs": (lambda: ms_ssim_diversity(np.zeros((2, 16, 16)), 0), ConfigError, "pairs"),
+    "shapes": (lambda: ms_ssim(np.zeros((2, 16, 16)), np.zeros((2, 16, 17))), InputError, "shape of images_a"),
+}
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line(call: Callable[[], Any], kind: type[CxrAugError], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
