@@ -102,7 +102,7 @@ class FidelityLog:
     def _step(self, engine: Any) -> None:
         seen = engine.state.images_seen
         self._collect()
-        if seen // self.every > self._last // self.every and seen not in self.table:
+        if seen // self.every > self._last // self.every:
             if self._job is None:
                 self._submit(engine)
             else:
@@ -238,7 +238,11 @@ class FidelityTable:
         """Add a row and write the file; figures that other rows lack become empty cells of them."""
         self.rows.append(dict(row))
         columns = list(dict.fromkeys([*_COLUMNS, *(name for row in self.rows for name in row)]))
-        write_csv(self.path, columns, ([row.get(name, "") for name in columns] for row in self.rows))
+        write_csv(self.path, columns, ([_cell(row.get(name, "")) for name in columns] for row in self.rows))
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _remove_if_silent(folder: Path) -> None:

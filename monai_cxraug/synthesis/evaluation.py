@@ -14,7 +14,6 @@ from torch import Tensor
 
 from monai_cxraug.artifacts import file_hash, write_json
 from monai_cxraug.data.datasets import PackRows
-from monai_cxraug.data.manifest import refuse_unreal_evaluation
 from monai_cxraug.data.mixing import refuse_seen
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.fidelity import count_scales
@@ -95,7 +94,6 @@ class EvaluateGenerator:
         size, finding = model.settings["resolution"], model.about["finding"]
         rows = PackRows(self.manifest, self.split, self.where, size=size, having=finding)
         refuse_seen(_patients_seen(model), rows.patients(), model.path)
-        refuse_unreal_evaluation(rows.manifest, rows.rows, (self.split,))
         if len(rows) < _LEAST:
             found = f"{len(rows)} of {finding!r}"
             raise InputError(
@@ -108,7 +106,6 @@ class EvaluateGenerator:
             return None
         features = ClassifierFeatures(self.classifier, self.device)
         features.refuse_seen(rows.patients())
-        features.require_side(rows.size)
         return features
 
     def _training(self, model: Model) -> PackRows | None:

@@ -16,11 +16,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
 from torch import Tensor
 
+from monai_cxraug.data.manifest import Manifest, make_columns
+from monai_cxraug.data.pack import write_pack
 from monai_cxraug.engines.gan import ProgressiveGanTrainer
 from monai_cxraug.engines.schedule import ProgressiveSchedule
 from monai_cxraug.errors import ConfigError, StateError
@@ -28,6 +31,7 @@ from monai_cxraug.handlers import measuring
 from monai_cxraug.handlers.fidelity import FidelityLog
 from monai_cxraug.handlers.resume import Resume
 from monai_cxraug.networks.pggan import ProgressiveDiscriminator, ProgressiveGenerator
+from monai_cxraug.synthesis.fidelity import MeasureSnapshot
 
 SCHEDULE = ProgressiveSchedule(8, 16, 16, 80, batch_size=4)  # 20 iterations of 4
 Rows = list[dict[str, str]]
@@ -38,9 +42,12 @@ class Batches:
 
     skip = 0
 
+    def __init__(self, size: int = 8) -> None:
+        self.size = size
+
     def __iter__(self) -> Any:
         for k in range(self.skip, 1000):
-            yield {"image": torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(k))}
+            yield {"image": torch.rand(4, 1, self.size, self.size, generator=torch.Generator().manual_seed(k))}
 
 
 @pytest.fixture
@@ -73,18 +80,18 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monai_cxraug.handlers.fidelity.MeasuringProcess", Here)
 
 
-def make_trainer(*handlers: Any, loader: Batches | None = None) -> ProgressiveGanTrainer:
+def make_trainer(*handlers: Any, loader: Batches | None = None, size: int = 8) -> ProgressiveGanTrainer:
     torch.manual_seed(0)
-    generator = ProgressiveGenerator(8, 4, fmap_base=32, fmap_max=8)
-    critic = ProgressiveDiscriminator(8, fmap_base=32, fmap_max=8)
+    generator = ProgressiveGenerator(size, 4, fmap_base=32, fmap_max=8)
+    critic = ProgressiveDiscriminator(size, fmap_base=32, fmap_max=8)
     optimizers = [torch.optim.Adam(net.parameters(), 1e-3, (0.0, 0.99)) for net in (generator, critic)]
     return ProgressiveGanTrainer(
         "cpu",
-        loader or Batches(),
+        loader or Batches(size),
         generator,
         critic,
         *optimizers,
-        SCHEDULE,
+        SCHEDULE if size == 8 else ProgressiveSchedule(size, 8, 8, 64, batch_size=4),
         ema_half_life=20,
         epoch_length=5,
         train_handlers=list(handlers),
@@ -126,9 +133,13 @@ def total_of(module: torch.nn.Module) -> float:
     return sum(float(tensor.sum()) for tensor in module.state_dict().values())
 
 
-def test_figures_of_the_averaged_weights_come_back_from_one_process_of_low_priority(tmp_path: Path, measures) -> None:
+def test_figures_of_the_averaged_weights_come_back_from_one_process_of_low_priority(
+    tmp_path: Path, measures, monkeypatch
+) -> None:
     written: list[tuple[str, float, int]] = []
     writer = SimpleNamespace(add_scalar=lambda *what: written.append(what))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit('a file of the working directory was imported')")
     log = FidelityLog(tmp_path / "out" / "fidelity.csv", measures(), every=24, writer=writer, wait=60)
     totals: dict[int, float] = {}
     note = [
@@ -138,7 +149,7 @@ def test_figures_of_the_averaged_weights_come_back_from_one_process_of_low_prior
     trainer.run()
     rows = read(tmp_path / "out" / "fidelity.csv")
     assert [int(row["images_seen"]) for row in rows] == [24, 48, 72, 80]
-    assert [(row["resolution"], row["alpha"]) for row in rows] == [("8", "0.5")] + [("8", "1.0")] * 3
+    assert [(row["resolution"], row["alpha"]) for row in rows] == [("8", "0.5")] + [("8", "1")] * 3
     for row in rows:
         if int(row["images_seen"]) in totals:
             assert float(row["total"]) == pytest.approx(totals[int(row["images_seen"])], rel=1e-5)
@@ -147,7 +158,7 @@ def test_figures_of_the_averaged_weights_come_back_from_one_process_of_low_prior
         ("fidelity/total", clock) for clock in (24, 48, 72, 80)
     ]
     assert not (tmp_path / "out" / "fidelity").exists()  # nothing was said in it
-    assert {(row["nice"], row["threads"]) for row in rows} == {("19.0", "1.0")}
+    assert {(row["nice"], row["threads"]) for row in rows} == {("19", "1")}
     (pid,) = {int(float(row["pid"])) for row in rows}  # one process for all, gone by now
     assert pid != os.getpid()
     assert not _alive(pid)
@@ -261,6 +272,7 @@ def test_a_resumed_training_has_each_row_once(tmp_path: Path, here, measures) ->
     train_with_checkpoint(out, measures())
     assert clocks(out / "fidelity.csv") == [20, 40, 60, 80]
     assert len(list(tmp_path.glob("begun-*"))) == before + 1
+    assert not (out / "fidelity").exists()
     for one, other in zip(read(out / "fidelity.csv"), read(tmp_path / "whole" / "fidelity.csv"), strict=True):
         assert one["total"] == other["total"]
     train_with_checkpoint(out, measures())  # it has ended already
@@ -378,3 +390,19 @@ def test_the_snapshot_says_where_growth_stands(tmp_path: Path, here, measures, m
     network = ProgressiveGenerator(**saved[0]["settings"])
     network.load_state_dict(saved[0]["weights"])
     assert torch.equal(network(z, resolution=saved[0]["resolution"], alpha=saved[0]["alpha"]), images[0])
+
+
+def test_a_whole_training_with_the_figures_themselves(tmp_path: Path) -> None:
+    """The package's own measure, in its own process, on 16 px images of eight held-out patients."""
+    rows = [{"image": str(k), "patient_id": f"P{k}", "split": "val", "source": "real"} for k in range(8)]
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
+    write_pack(tmp_path, pictures, [row["image"] for row in rows])
+    manifest = Manifest(make_columns(rows), ("Edema",), np.ones((8, 1), dtype=np.float32)).write(tmp_path)
+    log = FidelityLog(tmp_path / "fidelity.csv", MeasureSnapshot(manifest, 16, ["P9"]), every=64, wait=120)
+    trainer = make_trainer(log, size=16)
+    trainer.run()
+    (row,) = read(tmp_path / "fidelity.csv")
+    content = {"settings": trainer.generator.settings, "weights": trainer.ema.module.state_dict()}
+    expected = MeasureSnapshot(manifest, 16, [])({**content, "resolution": 16, "alpha": 1.0})
+    assert {name: float(row[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert set(expected) == {"sliced_16", "ms_ssim", "sliced_16_real", "ms_ssim_real"}
