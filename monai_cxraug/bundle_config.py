@@ -45,6 +45,7 @@ _RANGES = {"seed": (0, 2**32 - 1), "fraction_seed": (0, 2**32 - 1), "threads": (
 _IDLE = frozenset(
     {"_desc_", "_meta_", "imports", "bundle_root", "output_dir", "device", "threads", "fingerprint"}
     | {"initialize", "run", "finalize"}
+    | {"grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
 )
 _INTERRUPTED = 130
 

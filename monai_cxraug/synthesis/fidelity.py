@@ -173,6 +173,8 @@ class MeasureSnapshot:
         split: split that the generator does not see.
         where: keep rows whose columns have these values.
         finding: keep only images positive for this finding.
+        findings: those that a conditional generator is conditional on, in order; default the manifest's.
+        label_rows: how often its training images have each label vector, as :meth:`PackRows.label_rows` counts.
         classifier: model file whose features to use; None for the figures that need none.
         seed: of samples, halves and pairs.
         most: at most so many real images are used, drawn at random.
@@ -189,6 +191,8 @@ class MeasureSnapshot:
     split: str = "val"
     where: Mapping[str, str] | None = None
     finding: str | None = None
+    findings: Sequence[str] | None = None
+    label_rows: Mapping[str, int] | None = None
     classifier: str | Path | None = None
     seed: int = 0
     most: int = 2000
@@ -219,8 +223,9 @@ class MeasureSnapshot:
         network = ProgressiveGenerator(**snapshot["settings"])
         network.load_state_dict(snapshot["weights"])
         grown = _Grown(network.eval(), int(snapshot["resolution"]), float(snapshot["alpha"]))
-        model = Model(grown, "pggan", {"finding": self.finding}, Path())
         reference, floor = self._reference
+        about = {"finding": self.finding, "findings": self._rows().findings, "label_rows": self.label_rows}
+        model = Model(grown, "pggan", about, Path("snapshot"))
         return {**reference.measure(sample_images(model, reference.n, self.seed)), **floor}
 
     @cached_property
@@ -231,7 +236,7 @@ class MeasureSnapshot:
         return reference, reference.floor()
 
     def _rows(self) -> PackRows:
-        rows = PackRows(self.manifest, self.split, self.where, size=self.size, having=self.finding)
+        rows = PackRows(self.manifest, self.split, self.where, self.findings, self.size, self.finding)
         if len(rows) > self.most:
             chosen = np.random.default_rng(self.seed).choice(rows.rows, self.most, replace=False)
             rows.keep(np.isin(np.arange(len(rows.manifest)), chosen), "drawn")

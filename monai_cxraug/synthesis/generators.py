@@ -59,8 +59,14 @@ class Generator(ABC):
         """
 
     @abstractmethod
-    def sample(self, n: int, finding: str, seed: int, start: int = 0) -> Images:
+    def sample(self, n: int, finding: str | None, seed: int, start: int = 0) -> Images:
         """Make images ``start`` to ``start + n - 1``.
+
+        Args:
+            n: number of images.
+            finding: what they show; None for whatever a conditional generator saw in training, as often.
+            seed: of the images.
+            start: number of the first one.
 
         Returns:
             float32 ``[n, H, W]`` in [0, 1].
@@ -71,7 +77,7 @@ class Generator(ABC):
         """
 
     @abstractmethod
-    def labels(self, n: int, finding: str, seed: int, start: int = 0) -> Labels:
+    def labels(self, n: int, finding: str | None, seed: int, start: int = 0) -> Labels:
         """Return what those images are meant to show: float32 ``[n, K]``, 1 present, 0 absent, NaN unknown."""
 
     @abstractmethod
@@ -113,7 +119,7 @@ class PgganGenerator(Generator):
         self.findings = tuple(model.about["findings"])
         self.size = (model.settings["resolution"],) * 2
         self.chunk = max(1, min(_MOST, _PIXELS // self.size[0] ** 2))
-        self._centres: dict[str, Tensor] = {}
+        self._centres: dict[str | None, Tensor] = {}
         self._rows = _label_rows(model) if model.settings.get("findings", 0) else None
 
     @classmethod
@@ -124,7 +130,7 @@ class PgganGenerator(Generator):
         train([folder / "configs" / "train.json"], {**settings, **place})
         return cls(load_model(output_dir, "pggan"))
 
-    def sample(self, n: int, finding: str, seed: int, start: int = 0) -> Images:
+    def sample(self, n: int, finding: str | None, seed: int, start: int = 0) -> Images:
         """Make images; see :meth:`Generator.sample`."""
         self._check(n, finding, seed, start)
         images = np.empty((n, *self.size), dtype=np.float32)
@@ -137,13 +143,13 @@ class PgganGenerator(Generator):
             images[begin - start : end - start] = made[begin - first : end - first].cpu().numpy()
         return images
 
-    def labels(self, n: int, finding: str, seed: int, start: int = 0) -> Labels:
+    def labels(self, n: int, finding: str | None, seed: int, start: int = 0) -> Labels:
         """Return the images' label vectors; see :meth:`Generator.labels`."""
         self._check(n, finding, seed, start)
         drawn = self._draw_labels(n, finding, seed, start)
         if drawn is None:
             drawn = np.full((n, len(self.findings)), np.nan, dtype=np.float32)
-            drawn[:, self.findings.index(finding)] = 1
+            drawn[:, self.findings.index(str(finding))] = 1
         return drawn
 
     def provenance(self) -> dict[str, Any]:
@@ -161,21 +167,23 @@ class PgganGenerator(Generator):
     def _sha256(self) -> str:
         return file_hash(self.model.path)
 
-    def _check(self, n: int, finding: str, seed: int, start: int) -> None:
+    def _check(self, n: int, finding: str | None, seed: int, start: int) -> None:
         for name, value, least in (("n", n, 1), ("seed", seed, 0), ("start", start, 0)):
             require_whole(name, value, least)
         choices = [str(self.model.about.get("finding"))]
         if self._rows is not None:
+            if finding is None:
+                return
             shown = (self._rows[0] == 1).any(axis=0)
             choices = [name for name, any_image in zip(self.findings, shown, strict=True) if any_image]
         require_findings([str(finding)], choices, f"{self.model.path} --finding")
 
-    def _draw_labels(self, n: int, finding: str, seed: int, start: int) -> Labels | None:
+    def _draw_labels(self, n: int, finding: str | None, seed: int, start: int) -> Labels | None:
         """Label vectors of images, drawn as often as training images with the finding have them; None without."""
         if self._rows is None:
             return None
         rows, counts = self._rows
-        shown = rows[:, self.findings.index(finding)] == 1
+        shown = slice(None) if finding is None else rows[:, self.findings.index(finding)] == 1
         ends = np.cumsum(counts[shown])
         chosen = np.searchsorted(ends, draw_uniform(seed, start, n, 1, LABELS)[:, 0] * ends[-1])
         drawn: Labels = rows[shown][chosen]
@@ -189,7 +197,7 @@ class PgganGenerator(Generator):
             images: Tensor = self.model.network(latents.to(device), **given)
             return images.float().clamp(0, 1)[:, 0]
 
-    def _centre(self, finding: str) -> Tensor:
+    def _centre(self, finding: str | None) -> Tensor:
         """The candidate latent ``[size]`` whose image is nearest to the mean of the candidates' images."""
         if finding not in self._centres:
             latents = draw_latents(0, 0, _CANDIDATES, self.model.settings["latent_size"], CENTRE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,17 @@ def test_few_images_train_with_augmentation(manifest: Path, tmp_path: Path) -> N
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     assert state["augment"]["p"] >= 0
     assert np.isfinite(load_generator(out, device="cpu").sample(2, "Edema", 0)).all()
+
+
+def test_fidelity_is_measured_while_training(manifest: Path, tmp_path: Path) -> None:
+    """Figures of a conditional generator beside their floor, and its health, without a change to what it learns."""
+    for name, images in (("with", 64), ("without", 0)):
+        train(manifest, tmp_path / name, condition=["Edema", "Fibrosis"], fidelity_images=images, resolution=32)
+    with (tmp_path / "with" / "fidelity.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert int(rows[-1]["images_seen"]) == 128
+    assert all(float(value) >= 0 for name, value in rows[-1].items() if name.startswith(("sliced", "ms_ssim")))
+    assert (tmp_path / "with" / "model.pt").read_bytes() == (tmp_path / "without" / "model.pt").read_bytes()
 
 
 def test_neither_finding_nor_condition_is_refused(manifest: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, InputError, LeakageError
 from monai_cxraug.metrics.fidelity import frechet_distance, kernel_distance, ms_ssim_diversity, sliced_wasserstein
-from monai_cxraug.networks.latents import sample_latent
+from monai_cxraug.networks.latents import draw_latents
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.synthesis.features import ClassifierFeatures
 from monai_cxraug.synthesis.fidelity import MeasureSnapshot, RealReference, split_by_patient
@@ -139,7 +139,7 @@ def test_a_snapshot_is_sampled_at_its_phase_and_measured(manifest: Path, make_cl
     network, content = snapshot(resolution=8, alpha=0.25)
     values = pickle.loads(pickle.dumps(measure))(content)
     with torch.no_grad():
-        images = network(sample_latent(10, 8, torch.Generator().manual_seed(4)), 8, 0.25).clamp(0, 1)
+        images = network(draw_latents(4, 0, 10, 8), 8, 0.25).clamp(0, 1)
     samples = np.kron(images[:, 0].numpy(), np.ones((1, 4, 4), dtype=np.float32))
     rows = [k for k in range(12) if k not in (1, 5)]
     real = np.load(manifest.parent / "pack.npy")[rows] / np.float32(255)
