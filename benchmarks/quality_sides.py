@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812  (the customary name)
 
 from monai_cxraug.artifacts import atomic_path, write_json
 from monai_cxraug.data.datasets import PackDataset
+from monai_cxraug.data.device_batches import DeviceBatches
 from monai_cxraug.data.pack import quantise
 from monai_cxraug.data.samplers import SeededBatches
 from monai_cxraug.engines.gan import ProgressiveGanTrainer
@@ -192,7 +193,7 @@ def train_ours(plan: Plan, folder: Path) -> None:
     snapshots = Snapshots(folder, plan, clock)
     dataset = plan.dataset()
     sampler = SeededBatches(len(dataset), lambda seen: schedule.at(seen).batch_size, plan.seed)
-    loader = torch.utils.data.DataLoader(dataset, batch_sampler=sampler)
+    loader = DeviceBatches(dataset.real, sampler, plan.device)
     resume = Resume(folder / "checkpoint.pt", {"clock": clock}, sampler=sampler)
     trainer = make_trainer(plan, schedule, loader, [resume])
 
