@@ -269,7 +269,7 @@ class ProgressiveDiscriminator(nn.Module):
 
     def _features(self, images: Tensor, alpha: float) -> Tensor:
         stage = _stage_in(images.shape[-1], self.resolution, alpha, type(self).__name__)
-        images = images * 2.0 - 1.0
+        images = _channels_last(images * 2.0 - 1.0)
         x = leaky(self.from_image[stage](images))
         for index in range(stage, 0, -1):
             x = self.blocks[index](x)
@@ -277,6 +277,14 @@ class ProgressiveDiscriminator(nn.Module):
                 x = torch.lerp(leaky(self.from_image[stage - 1](halve(images))), x, alpha)
         features: Tensor = self.blocks[0](x)
         return features
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Bring images into the memory order in which convolutions are fastest, that of all layers that follow."""
+    if images.shape[1] > 1:
+        return images.contiguous(memory_format=torch.channels_last)
+    # of one channel both orders are the same bytes, and only the strides tell the first layer which one to go on with
+    return images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
 
 
 class _DiscriminatorBlock(nn.Module):
