@@ -7,6 +7,7 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST = 2**31 - 1
+_LARGEST_BEFORE_2_35 = 2**25  # older glibc refuses more for mapped blocks
 
 
 def keep_memory() -> bool:
@@ -25,4 +26,5 @@ def keep_memory() -> bool:
         option = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(option(_MMAP_THRESHOLD, _LARGEST) and option(_TRIM_THRESHOLD, _LARGEST))
+    mapped = option(_MMAP_THRESHOLD, _LARGEST) or option(_MMAP_THRESHOLD, _LARGEST_BEFORE_2_35)
+    return bool(option(_TRIM_THRESHOLD, _LARGEST) and mapped)

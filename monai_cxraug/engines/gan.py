@@ -78,7 +78,8 @@ class ProgressiveGanTrainer(Trainer):
         train_handlers: handlers to attach.
 
     Raises:
-        ConfigError: schedule and generator differ in resolution, or a setting is out of range.
+        ConfigError: schedule and generator differ in resolution, generator and discriminator in findings or channels,
+            or a setting is out of range.
     """
 
     def __init__(
@@ -110,14 +111,20 @@ class ProgressiveGanTrainer(Trainer):
         if schedule.resolution != shape.resolution:
             found = f"schedule {schedule.resolution}, generator {shape.resolution}"
             raise ConfigError("ProgressiveGanTrainer(schedule)", "must grow to the generator's resolution", found)
+        for name in ("findings", "channels"):
+            made = getattr(generator, name, None)
+            if (judged := getattr(discriminator, name, made)) != made:
+                found = f"generator {made}, discriminator {judged}"
+                raise ConfigError("ProgressiveGanTrainer(discriminator)", f"must have the generator's {name}", found)
         device = torch.device(device)
         for network in (generator, discriminator):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.schedule, self.critic_steps, self.augment = schedule, critic_steps, augment
         self.latent_size: int = shape.latent_size
         self.findings: int = getattr(generator, "findings", 0)
+        self.channels: int | None = getattr(generator, "channels", None)
         self.loss: AdversarialLoss = WassersteinLoss() if loss is None else loss
         self.ema = ExponentialMovingAverage(generator, ema_half_life, decay=ema_decay)
         #: of latents, mixing weights and augmentation; on the CPU, so that a seed means the same on every device.
@@ -183,7 +190,7 @@ class ProgressiveGanTrainer(Trainer):
         """One critic and generator update; returns the losses and the phase."""
         phase = self.schedule.at(self.state.images_seen)
         self._forget_moments()
-        real, labels = phase_images(self._images(batchdata, phase), phase), self._labels(batchdata)
+        real, labels = phase_images(self._images(batchdata, phase), phase), self._labels(batchdata, phase)
         self.generator.train()
         self.discriminator.train()
         values: dict[str, Tensor] = {}
@@ -215,24 +222,27 @@ class ProgressiveGanTrainer(Trainer):
             raise InputError(f"batch key {IMAGE!r}", "a batch must hold images", f"keys {sorted(batchdata)}")
         full = self.schedule.resolution
         images = _as_unit(torch.as_tensor(batchdata[IMAGE]).to(self.state.device, non_blocking=True))
-        if images.ndim != 4 or tuple(images.shape[2:]) != (full, full):
-            mend = f"resize the images to {full} px"
-            raise InputError(f"batch key {IMAGE!r}", f"must be [N, C, {full}, {full}]", list(images.shape), mend)
+        channels = images.shape[1] if self.channels is None and images.ndim == 4 else self.channels
+        if images.ndim != 4 or tuple(images.shape[1:]) != (channels, full, full):
+            mend = f"resize the images to {full} px, of as many channels as the networks"
+            rule = f"must be [N, {channels or 'C'}, {full}, {full}]"
+            raise InputError(f"batch key {IMAGE!r}", rule, list(images.shape), mend)
         if len(images) != phase.batch_size:
             where, rule = f"batch at {self.state.images_seen} images seen", f"must hold {phase.batch_size} images"
             mend = "use a sampler that follows the schedule and drops the last batch"
             raise InputError(where, rule, len(images), mend)
         return images.as_subclass(Tensor)  # a MetaTensor would carry its metadata through every operation
 
-    def _labels(self, batchdata: Mapping[str, Tensor]) -> Tensor | None:
+    def _labels(self, batchdata: Mapping[str, Tensor], phase: Phase) -> Tensor | None:
         """The batch's labels on the device, for a conditional generator."""
         if not self.findings:
             return None
-        labels = batchdata.get(LABEL)
-        if labels is None or tuple(labels.shape[1:]) != (self.findings,):
+        expected = [phase.batch_size, self.findings]
+        labels = None if LABEL not in batchdata else torch.as_tensor(batchdata[LABEL])
+        if labels is None or list(labels.shape) != expected:
             found = "none" if labels is None else list(labels.shape)
             mend = "list as many findings in the data set as the generator has"
-            raise InputError(f"batch key {LABEL!r}", f"must be [N, {self.findings}]", found, mend)
+            raise InputError(f"batch key {LABEL!r}", f"must be {expected}", found, mend)
         return labels.to(self.state.device, torch.float32, non_blocking=True).as_subclass(Tensor)
 
     def _latents(self, n: int) -> Tensor:

@@ -16,6 +16,8 @@ from monai_cxraug.engines.schedule import Phase
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.losses.adversarial import AdversarialLoss, auxiliary_loss
 
+#: kinds of images, each augmented from a stream of its own.
+_REAL, _FAKE = 0, 1
 Values = dict[str, Tensor]
 #: what is minimised, and what is reported.
 Losses = tuple[Tensor, Values]
@@ -41,25 +43,47 @@ class GanBatch:
         latents: ``[N, latent_size]``.
         mix: ``[N]`` in [0, 1], the weight of the fake image in the gradient penalty's pairs.
         labels: ``[N, K]`` of the real images, which condition the fakes too; None without conditions.
+        label_weight: of a mean over known labels, which may be more or fewer here than in the batch this is a part of.
     """
 
     real: Tensor
     latents: Tensor
     mix: Tensor
     labels: Tensor | None = None
+    label_weight: Tensor | float = 1.0
 
     def __len__(self) -> int:
         return len(self.real)
 
-    def parts(self, size: int) -> Iterator[GanBatch]:
-        """Cut into runs of at most ``size`` images; itself when one part holds it."""
-        if size >= len(self):
+    def parts(self, size: int, group: int = 1) -> Iterator[GanBatch]:
+        """Cut between groups of the minibatch standard deviation; itself when one part holds it.
+
+        Args:
+            size: most images in a part, unless a single group has more.
+            group: images that the deviation puts into a group; a remainder is spread over the groups.
+        """
+        n = len(self)
+        groups = max(1, n // group)
+        each, rest = divmod(n, groups)
+        together = max(1, size // (each + (rest > 0)))
+        if together >= groups or size >= n:
             yield self
             return
-        for start in range(0, len(self), size):
-            cut = slice(start, start + size)
-            labels = None if self.labels is None else self.labels[cut]
-            yield replace(self, real=self.real[cut], latents=self.latents[cut], mix=self.mix[cut], labels=labels)
+        for first in range(0, groups, together):
+            last = min(first + together, groups)
+            yield self._cut(slice(first * each + min(first, rest), last * each + min(last, rest)))
+
+    def _cut(self, cut: slice) -> GanBatch:
+        part = replace(self, real=self.real[cut], latents=self.latents[cut], mix=self.mix[cut])
+        if self.labels is None:
+            return part
+        known, total = _known(part.real, self.labels[cut]), _known(self.real, self.labels)
+        return replace(part, labels=self.labels[cut], label_weight=known / total * (len(self) / len(part)))
+
+
+def _known(images: Tensor, labels: Tensor) -> Tensor:
+    """Number of known labels, at least 1, in the images' type."""
+    return (~labels.isnan()).sum().clamp(min=1).to(images.dtype)
 
 
 @dataclass
@@ -69,8 +93,8 @@ class GanUpdates:
     The fake images of the last critic update serve the generator's update too: the generator has not changed in
     between, so nothing but time would come of drawing others.
 
-    A part smaller than the batch adds up to the same gradients, because every loss is a mean over images, as long as
-    parts hold whole groups of the minibatch standard deviation.
+    Parts smaller than the batch add up to the same gradients: every loss is a mean over images (or known labels), parts
+    hold whole groups of the minibatch standard deviation, and each image is augmented by the same numbers.
 
     Args:
         generator: maps ``(latents, resolution, alpha, labels)`` to images.
@@ -83,7 +107,7 @@ class GanUpdates:
         augment: changes real and fake images before they are judged.
         auxiliary: weight of the auxiliary classifier's loss.
         auxiliary_on: judged images whose labels the classifier learns from: real ones, or both.
-        part: images in one pass; halved for good when memory runs out.
+        part: most images in one pass, unless a single group has more; halved for good when memory runs out.
     """
 
     generator: nn.Module
@@ -111,6 +135,7 @@ class GanUpdates:
         self._judge: Judge = cast(Any, self.discriminator).judge
         self._scores: list[tuple[Tensor, Tensor]] = []  # real and fake ones of each part of this update
         self._made: tuple[Tensor, Tensor] | None = None  # latents, and the images made of them with their graph
+        self._streams: list[torch.Generator] = []  # of the augmentation of this update's real and fake images
 
     def critic(self, batch: GanBatch, phase: Phase, regularise: bool, keep: bool) -> Values:
         """Update the discriminator once.
@@ -126,9 +151,13 @@ class GanUpdates:
             regularised) and ``auxiliary`` (where there is a classifier); detached scalars.
         """
         self._made = None
-        values = self._in_parts(batch, self.d_optimizer, lambda part: self._critic_part(part, phase, regularise, keep))
+        values = self._in_parts(
+            batch, self.d_optimizer, lambda part: self._critic_part(part, phase, regularise, keep and part is batch)
+        )
         if self.augment is not None:
-            self.augment.update(*map(torch.cat, zip(*self._scores, strict=True)))
+            real, fake = map(torch.cat, zip(*self._scores, strict=True))
+            self.augment.update(real, None if self.loss.calibrated else fake)
+        self._scores = []
         return values
 
     def generate(self, batch: GanBatch, phase: Phase) -> Values:
@@ -144,34 +173,40 @@ class GanUpdates:
         with _frozen(self.discriminator):
             values = self._in_parts(batch, self.g_optimizer, lambda part: self._generator_part(part, phase))
         self._made = None
-        self.precision.update()
         return values
 
     def _in_parts(self, batch: GanBatch, optimizer: Optimizer, losses: Callable[[GanBatch], Losses]) -> Values:
         """Collect gradients part by part, in smaller parts when memory runs out; then update."""
-        state = self.draws.get_state()
+        seeds = [] if self.augment is None else self._draw_seeds()
         while True:
             optimizer.zero_grad(set_to_none=True)
+            # two streams, so that the numbers of an image do not depend on how many others share its part
+            self._streams = [torch.Generator(self.draws.device).manual_seed(seed) for seed in seeds]
             size = min(self.part or len(batch), len(batch))
             try:
                 values = self._collect(batch, size, losses)
                 break
             except torch.OutOfMemoryError:
                 self._made = None
-                self.part = self._smaller(size)
-                self.draws.set_state(state)
+            # only here, where the error no longer holds on to the tensors of the pass that failed
+            optimizer.zero_grad(set_to_none=True)
+            self.part = self._smaller(size)
         self.precision.step(optimizer)
         return values
+
+    def _draw_seeds(self) -> list[int]:
+        drawn = torch.randint(2**32, (2,), generator=self.draws, device=self.draws.device)
+        return [int(seed) for seed in drawn.tolist()]
 
     def _collect(self, batch: GanBatch, size: int, losses: Callable[[GanBatch], Losses]) -> Values:
         sums: Values = {}
         self._scores = []
-        for part in batch.parts(size):
+        for part in batch.parts(size, self._group):
             loss, values = losses(part)
             share = len(part) / len(batch)
             self.precision.backward(loss * share)
             sums = {name: sums.get(name, 0.0) + value.detach() * share for name, value in values.items()}
-            if size < len(batch):
+            if part is not batch:
                 self._made = None  # of a part that is over
         return sums
 
@@ -179,24 +214,26 @@ class GanUpdates:
         half = size // 2 // self._group * self._group
         if half < 1:
             mend = "use a smaller network, or free the device"
-            raise ConfigError("memory", f"{size} images must fit into one pass", "out of memory", mend)
+            rule = "the smallest part of a batch, one group of the minibatch deviation, must fit"
+            raise ConfigError("memory", rule, f"out of memory at {size} images", mend)
         torch.cuda.empty_cache()
         return half
 
     def _critic_part(self, batch: GanBatch, phase: Phase, regularise: bool, keep: bool) -> Losses:
-        real, fake = self._shown(batch.real), self._shown(self._fakes(batch, phase, keep).detach())
+        real, fake = self._shown(batch.real, _REAL), self._shown(self._fakes(batch, phase, keep).detach(), _FAKE)
         with self.precision.autocast():
             # two calls, since the minibatch deviation must not mix real and fake images
             real_scores, real_logits = self._judge(real, phase.alpha, batch.labels)
             fake_scores, fake_logits = self._judge(fake, phase.alpha, batch.labels)
         total = loss = self.loss.critic(real_scores, fake_scores)
-        distance = (real_scores.float().mean() - fake_scores.float().mean()).detach()
+        distance = (_exact(real_scores).mean() - _exact(fake_scores).mean()).detach()
         values = {"critic_loss": loss, "wasserstein": distance}
         self._scores.append((real_scores.detach(), fake_scores.detach()))
         if real_logits is not None and fake_logits is not None and batch.labels is not None:
-            values["auxiliary"] = auxiliary_loss(real_logits, batch.labels)
+            values["auxiliary"] = auxiliary_loss(real_logits, batch.labels) * batch.label_weight
             if self.auxiliary_on == "both":
-                values["auxiliary"] = values["auxiliary"] + auxiliary_loss(fake_logits, batch.labels)
+                fakes = auxiliary_loss(fake_logits, batch.labels) * batch.label_weight
+                values["auxiliary"] = values["auxiliary"] + fakes
             total = total + self.auxiliary * values["auxiliary"]
         if regularise:
             values["penalty"] = self.loss.regulariser(self._slope_of(phase, batch.labels), real, fake, batch.mix)
@@ -204,13 +241,13 @@ class GanUpdates:
         return total, values
 
     def _generator_part(self, batch: GanBatch, phase: Phase) -> Losses:
-        fake = self._shown(self._fakes(batch, phase, keep=True))
+        fake = self._shown(self._fakes(batch, phase, keep=True), _FAKE)
         with self.precision.autocast():
             scores, logits = self._judge(fake, phase.alpha, batch.labels)
         total = loss = self.loss.generator(scores)
         values = {"generator_loss": loss}
         if logits is not None and batch.labels is not None:
-            values["generator_auxiliary"] = auxiliary_loss(logits, batch.labels)
+            values["generator_auxiliary"] = auxiliary_loss(logits, batch.labels) * batch.label_weight
             total = total + self.auxiliary * values["generator_auxiliary"]
         return total, values
 
@@ -219,13 +256,14 @@ class GanUpdates:
         if self._made is not None and self._made[0] is batch.latents:
             return self._made[1]
         with torch.set_grad_enabled(keep), self.precision.autocast():
-            fake: Tensor = self.generator(batch.latents, phase.resolution, phase.alpha, batch.labels).float()
+            made: Tensor = self.generator(batch.latents, phase.resolution, phase.alpha, batch.labels)
+        fake = _exact(made)
         self._made = (batch.latents, fake) if keep else None
         return fake
 
-    def _shown(self, images: Tensor) -> Tensor:
-        """Images as the discriminator sees them."""
-        return images if self.augment is None else self.augment(images, self.draws)
+    def _shown(self, images: Tensor, kind: int) -> Tensor:
+        """Real or fake images as the discriminator sees them."""
+        return images if self.augment is None else self.augment(images, self._streams[kind])
 
     def _slope_of(self, phase: Phase, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
         def scores(images: Tensor) -> Tensor:
@@ -238,8 +276,16 @@ class GanUpdates:
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
     """Pass gradients through a module without computing those of its weights."""
-    module.requires_grad_(False)
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        module.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float32 where it comes in less; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

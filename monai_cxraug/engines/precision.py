@@ -43,12 +43,12 @@ class Precision:
         torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, optimizer: Optimizer) -> None:
-        """Update weights by the gradients collected; float16 gradients that overflowed are left out."""
-        self.scaler.step(optimizer)
+        """Update weights by the gradients collected, unless they overflowed float16; then adapt the scale.
 
-    def update(self) -> None:
-        """Adapt the scale, once both networks were updated."""
-        if self.scaler.is_enabled():
+        Scaled gradients are looked at on the host, which waits for the device, unless the optimiser is a fused one.
+        """
+        self.scaler.step(optimizer)
+        if self.scaler.is_enabled():  # at once: an optimiser may step several times before the other does
             self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:

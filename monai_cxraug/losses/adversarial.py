@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,10 @@ class AdversarialLoss(Protocol):
     @property
     def interval(self) -> int:
         """Critic steps between two regularised ones; the regulariser's weight makes up for the steps between."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a score of zero lies between real and fake; else only differences of scores mean anything."""
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """What the critic minimises, regulariser aside: a scalar from scores ``[N]`` and ``[M]``."""
@@ -118,6 +122,7 @@ class WassersteinLoss:
     target: float = 1.0
     drift: float = 0.001
     interval: int = 1
+    calibrated: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require_weights(self, self.interval, penalty=self.penalty, drift=self.drift)
@@ -146,6 +151,7 @@ class _R1Regularised(ABC):
 
     r1: float = 0.0
     interval: int = 16
+    calibrated: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _require_weights(self, self.interval, r1=self.r1)

@@ -33,8 +33,9 @@ def convolve(
     Returns:
         ``[N, out, H', W']``.
     """
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     result: Tensor = _convolution(x, weight, bias, stride, padding, transposed)
@@ -56,7 +57,7 @@ class _Convolution(torch.autograd.Function):
         (grad,) = grads
         x, weight = ctx.saved_tensors
         stride, padding, transposed = ctx.shape
-        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        wants_x, wants_weight, wants_bias = _wanted(ctx)[:3]
         # a convolution and its transpose are each other's derivatives, with the same weight
         of_x = _convolution(grad, weight, None, stride, padding, not transposed) if wants_x else None
         of_weight = _weight_gradient(grad, x, weight.shape, ctx.shape) if wants_weight else None
@@ -81,10 +82,27 @@ class _WeightGradient(torch.autograd.Function):
         (outer,) = grads
         grad, x = ctx.saved_tensors
         stride, padding, transposed = ctx.shape
-        wants_grad, wants_x = ctx.needs_input_grad[:2]
+        wants_grad, wants_x = _wanted(ctx)[:2]
         of_grad = _convolution(x, outer, None, stride, padding, transposed) if wants_grad else None
         of_x = _convolution(grad, outer, None, stride, padding, not transposed) if wants_x else None
         return of_grad, of_x, None, None
+
+
+def _wanted(ctx: Any) -> list[bool]:
+    """For each input, whether this backward pass asks for its gradient.
+
+    ``needs_input_grad`` says only whether any pass may: a penalty, which differentiates with respect to images, would
+    compute the gradient of every weight for nothing.
+    """
+    # tensors come first among the inputs, and next_functions holds nothing of the others
+    return [needs and _will_run(ctx.next_functions[k][0]) for k, needs in enumerate(ctx.needs_input_grad)]
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except (AttributeError, RuntimeError):  # not in this version; or a leaf that torch.autograd.grad was asked for
+        return True
 
 
 _convolution: Any = _Convolution.apply

@@ -140,8 +140,8 @@ class PixelNorm(nn.Module):
     epsilon = 1e-8
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[N, C, H, W]`` over C."""
-        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.epsilon)
+        """Normalise ``[N, C, H, W]`` over C; in x's type, although autocast on CUDA makes the factor float32."""
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.epsilon).to(x.dtype)
 
 
 # --- Minibatch standard deviation (section 3) ---
@@ -167,13 +167,15 @@ class MinibatchStd(nn.Module):
         """Map ``[N, C, H, W]`` to ``[N, C + 1, H, W]``."""
         n, _, height, width = x.shape
         groups = max(1, n // self.group)
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))  # epsilon is zero in float16
         if n % groups == 0:
-            grouped = x.reshape(groups, n // groups, *x.shape[1:])  # [M, G, C, H, W]
+            grouped = exact.reshape(groups, n // groups, *x.shape[1:])  # [M, G, C, H, W]
             deviation = self._deviation(grouped).repeat_interleave(n // groups)  # [N]
         else:
-            parts = x.tensor_split(groups)
+            parts = exact.tensor_split(groups)
             deviation = torch.cat([self._deviation(part[None]).expand(len(part)) for part in parts])  # [N]
-        return torch.cat([x, deviation[:, None, None, None].expand(n, 1, height, width)], dim=1)
+        channel = deviation.to(x.dtype)[:, None, None, None].expand(n, 1, height, width)
+        return torch.cat([x, channel], dim=1)
 
     def _deviation(self, grouped: Tensor) -> Tensor:
         """Mean over features and pixels of the standard deviation within a group: ``[M, G, C, H, W]`` to ``[M]``."""

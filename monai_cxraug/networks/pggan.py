@@ -53,14 +53,14 @@ def _require_count(where: str, findings: int) -> None:
         raise ConfigError(f"{where}(findings)", "must be at least 0", findings, "0 for no condition")
 
 
-def _encode(labels: Tensor | None, findings: int, where: str) -> Tensor | None:
+def _encode(labels: Tensor | None, n: int, findings: int, where: str) -> Tensor | None:
     """Labels as numbers for a dense layer: 1 present, -1 absent, 0 unknown."""
     if labels is None and findings == 0:
         return None
-    if labels is None or labels.ndim != 2 or labels.shape[1] != findings:
+    if labels is None or findings == 0 or tuple(labels.shape) != (n, findings):
         found = "none" if labels is None else list(labels.shape)
         mend = f"give one row of {findings} labels an image" if findings else "build the network with findings"
-        raise ConfigError(f"{where}(labels)", f"must be [N, {findings}]", found, mend)
+        raise ConfigError(f"{where}(labels)", f"must be [{n}, {findings}]" if findings else "not used", found, mend)
     return torch.where(labels.isnan(), 0.0, labels * 2.0 - 1.0)
 
 
@@ -117,7 +117,7 @@ class ProgressiveGenerator(nn.Module):
             "fmap_max": fmap_max,
             "findings": findings,
         }
-        self.resolution, self.latent_size, self.findings = resolution, latent_size, findings
+        self.resolution, self.latent_size, self.channels, self.findings = resolution, latent_size, channels, findings
         blocks = [_GeneratorBlock(widths[stage - 1], widths[stage]) for stage in range(2, stages + 1)]
         self.blocks = nn.ModuleList([_GeneratorStem(latent_size + findings, widths[1]), *blocks])
         self.to_image = nn.ModuleList([EqualisedConv2d(width, channels, 1, gain=1.0) for width in widths[1:]])
@@ -137,12 +137,12 @@ class ProgressiveGenerator(nn.Module):
             ``[N, channels, resolution, resolution]``, nominally in [0, 1].
 
         Raises:
-            ConfigError: resolution or alpha out of range, or labels missing, unwanted or of another length.
+            ConfigError: resolution or alpha out of range, or labels missing, unwanted or of another shape.
         """
         name = type(self).__name__
         stage = _stage_in(self.resolution if resolution is None else resolution, self.resolution, alpha, name)
         x = previous = normalise_latent(z)
-        if (code := _encode(labels, self.findings, name)) is not None:
+        if (code := _encode(labels, len(z), self.findings, name)) is not None:
             x = torch.cat([x, code], dim=1)
         for block in self.blocks[: stage + 1]:
             previous, x = x, block(x)
@@ -231,7 +231,7 @@ class ProgressiveDiscriminator(nn.Module):
             "findings": findings,
             "condition": condition,
         }
-        self.resolution, self.findings, self.group = resolution, findings, group
+        self.resolution, self.channels, self.findings, self.group = resolution, channels, findings, group
         self.from_image = nn.ModuleList([EqualisedConv2d(channels, width, 1) for width in widths[1:]])
         blocks = [_DiscriminatorBlock(widths[stage], widths[stage - 1]) for stage in range(2, stages + 1)]
         self.blocks = nn.ModuleList([_DiscriminatorHead(widths[1], widths[0], group), *blocks])
@@ -252,19 +252,22 @@ class ProgressiveDiscriminator(nn.Module):
         Args:
             images: ``[N, channels, r, r]`` in [0, 1], r a power of two up to the full resolution.
             alpha: weight of the newest stage against the previous stage on the averaged images.
-            labels: ``[N, findings]``, 1 present, 0 absent, NaN unknown; needed for a projection, else not used.
+            labels: ``[N, findings]``, 1 present, 0 absent, NaN unknown; only for a conditional discriminator, of which
+                a projection needs them and an auxiliary classifier does not look at them.
 
         Returns:
             Scores ``[N]``, unbounded; logits ``[N, findings]`` of an auxiliary classifier, else None.
 
         Raises:
-            ConfigError: resolution or alpha out of range, or labels missing or of another length.
+            ConfigError: resolution or alpha out of range, or labels missing, unwanted or of another shape.
         """
+        given = labels is not None or self.embed is not None
+        code = _encode(labels, len(images), self.findings, type(self).__name__) if given else None
         x = self._features(images, alpha)
         scores = self.score(x).squeeze(1)
         if self.embed is not None:
-            code = _encode(labels, self.findings, type(self).__name__)
-            scores = scores + (self.embed(code) * x).mean(dim=1)
+            # a product of two vectors of unit variance, brought back to unit variance like every other layer
+            scores = scores + (self.embed(code) * x).sum(dim=1) / x.shape[1] ** 0.5
         return scores, None if self.classify is None else self.classify(x)
 
     def _features(self, images: Tensor, alpha: float) -> Tensor:

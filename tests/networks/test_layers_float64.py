@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from monai_cxraug.networks.layers import (
     HE_GAIN,
+    DownConv2d,
     EqualisedConv2d,
     EqualisedLinear,
     MinibatchStd,
     PixelNorm,
+    UpConv2d,
     double,
     halve,
     leaky,
@@ -94,6 +96,8 @@ def test_leak_doubling_and_halving_equal_numpy() -> None:
 
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "convolution": (EqualisedConv2d(2, 3, 3), (2, 2, 4, 3)),
+    "doubling convolution": (UpConv2d(2, 3), (1, 2, 2, 3)),
+    "halving convolution": (DownConv2d(2, 3), (1, 2, 4, 2)),
     "dense": (EqualisedLinear(5, 3), (2, 5)),
     "pixel norm": (PixelNorm(), (2, 3, 2, 2)),
     "deviation, even groups": (MinibatchStd(2), (4, 2, 2, 2)),
@@ -113,3 +117,45 @@ def test_first_and_second_derivatives_agree_with_finite_differences(layer: nn.Mo
     inputs = (randn(*shape, seed=9).requires_grad_(), *parameters)
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def unfused(layer: UpConv2d | DownConv2d, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Scaling and convolution one after the other, by PyTorch's own operations."""
+    if isinstance(layer, UpConv2d):
+        x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    y = torch.nn.functional.conv2d(x, weight * layer.scale, bias, padding=1)
+    if isinstance(layer, DownConv2d):
+        y = (y[..., ::2, ::2] + y[..., 1::2, ::2] + y[..., ::2, 1::2] + y[..., 1::2, 1::2]) / 4
+    return y
+
+
+@pytest.mark.parametrize("gain", [HE_GAIN, 1.0])
+@pytest.mark.parametrize("kind", [UpConv2d, DownConv2d])
+def test_fused_scaling_equals_two_operations_up_to_the_second_derivative(
+    kind: type[UpConv2d] | type[DownConv2d], gain: float
+) -> None:
+    layer = filled(kind(3, 4, gain))
+    weight, bias = (parameter.detach().requires_grad_() for parameter in (layer.weight, layer.bias))
+    inputs = (randn(2, 3, 6, 4, seed=9).requires_grad_(), weight, bias)
+
+    def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+
+    results = []
+    for function in (fused, lambda *values: unfused(layer, *values)):
+        value = function(*inputs)
+        first = torch.autograd.grad(value.sin().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum((slope**3).sum() for slope in first), inputs)
+        results.append([value, *first, *second])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, **EXACT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_stays_and_identical_images_have_finite_gradients(dtype: torch.dtype) -> None:
+    x = randn(1, 3, 4, 4).expand(4, 3, 4, 4).to(dtype).requires_grad_()
+    for layer in (PixelNorm(), MinibatchStd(4)):
+        y = layer(x)
+        assert y.dtype == dtype
+        (slope,) = torch.autograd.grad(y.float().sum(), x)
+        assert torch.isfinite(slope).all()
