@@ -56,7 +56,8 @@ class Health:
 class Limits:
     """Where training counts as failed. A limit of 0 switches that sign off, but for ``slope`` and ``penalty``: ``inf``.
 
-    *Collapse.* The samples' mean pairwise distance falls under ``diversity`` times that of real images.
+    *Collapse.* The samples' mean pairwise distance falls under ``diversity`` times that of real images (measured on
+    radiographs of 16 and 32 px: 0.38 or more at learning rates of 1e-3 and 2e-3, 0.004 to 0.09 when 2e-2 breaks it).
 
     *Saturated critic of a calibrated loss* (logistic, hinge, least squares). It separates real from fake so well that
     its loss falls under ``critic`` times the loss of a critic that scores everything 0. Such a critic is constant

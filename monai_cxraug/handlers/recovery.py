@@ -196,7 +196,6 @@ class Recovery:
         self._lower(engine, self.factor ** (made - self._made))
         event |= {"action": "rolled back", "to": engine.state.images_seen, "after": self._rates(engine)}
         self._made, self._events = made, [*events, event]
-        self._window.clear()
         self.resume.save(engine)
         self._write_record(self._events)
         self._say(event)

@@ -329,8 +329,14 @@ def test_a_signal_between_checks_resumes_bit_for_bit(tmp_path: Path, straight: P
             trainer.run()
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert read_checkpoint(tmp_path / "checkpoint.pt")["resume"]["iteration"] == at
-    plant_nan_loss(tmp_path)[0].run()
+    cut = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert cut["resume"]["iteration"] == at
+    assert cut["recovery"]["window"]["counts"]["wasserstein"] == at % 4
+    resumed, recovery = plant_nan_loss(tmp_path)
+    held: list[dict[str, int]] = []
+    resumed.add_event_handler(Events.ITERATION_STARTED, lambda: held.append(recovery.state_dict()["window"]["counts"]))
+    resumed.run()
+    assert held[0]["wasserstein"] == at % 4
     assert_same_end(straight, tmp_path)
 
 
