@@ -197,6 +197,23 @@ def test_before_the_first_good_checkpoint_it_returns_to_the_beginning(tmp_path: 
     assert trainer.state.images_seen == 320
 
 
+def test_what_an_earlier_training_left_is_no_good_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.good.pt").write_bytes(b"of another training")
+    trainer, _ = plant_nan_loss(tmp_path, at=0)
+    trainer.run()
+    assert [event["to"] for event in events(tmp_path)] == [0]
+
+
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    trainer, _ = plant_nan_loss(tmp_path)
+    trainer.run()
+    assert [event["to"] for event in events(tmp_path)] == [GOOD_AT]
+
+
 def test_a_failure_of_the_last_iterations_is_noticed(tmp_path: Path) -> None:
     trainer, _ = plant_nan_loss(tmp_path, at=312, every=1000)
     trainer.run()
@@ -335,8 +352,11 @@ def test_a_signal_between_checks_resumes_bit_for_bit(tmp_path: Path, straight: P
     resumed, recovery = plant_nan_loss(tmp_path)
     held: list[dict[str, int]] = []
     resumed.add_event_handler(Events.ITERATION_STARTED, lambda: held.append(recovery.state_dict()["window"]["counts"]))
+    places: list[int] = []
+    resumed.add_event_handler(Events.ITERATION_COMPLETED, lambda: places.append(good(tmp_path)[0]))
     resumed.run()
     assert held[0]["wasserstein"] == at % 4
+    assert all(place % 5 == 0 for place in places)  # a training can be set back to the end of an epoch only
     assert_same_end(straight, tmp_path)
 
 
