@@ -131,8 +131,8 @@ def published_schedule(name: str, resolution: int, scale: float = 1.0) -> Progre
     if resolution not in batches:
         found, rule = resolution, f"{name!r} has {', '.join(map(str, batches))} px"
         raise ConfigError(f"{where}(resolution)", rule, found, "give one of these, or a schedule of your own")
-    if not scale > 0:
-        raise ConfigError(f"{where}(scale)", "must be above 0", scale, "1 is the published length")
+    if not 0 < scale < float("inf"):
+        raise ConfigError(f"{where}(scale)", "must be above 0 and finite", scale, "1 is the published length")
     each = max(1, round(images * scale))
     sizes: dict[int | str, int] = {side: size for side, size in batches.items() if side <= resolution}
     return ProgressiveSchedule(resolution, each, each, batch_size=sizes)

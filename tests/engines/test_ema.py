@@ -65,3 +65,19 @@ def test_state_is_the_plain_state_of_the_network() -> None:
 def test_bad_settings_are_refused(half_life: float, ramp: float) -> None:
     with pytest.raises(ConfigError):
         ExponentialMovingAverage(nn.Linear(1, 1), half_life, ramp)
+
+
+def test_a_fixed_decay_keeps_its_share_whatever_the_clock() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    ema = ExponentialMovingAverage(net, half_life=10, decay=0.999)
+    nn.init.ones_(net.weight)
+    for step, (count, seen) in enumerate([(1, 0), (128, 1), (3, 10**8)], 1):
+        ema.update(count, seen)
+        assert next(ema.module.parameters()).item() == pytest.approx(1 - 0.999**step, rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_share_that_never_learns_is_refused(decay: float) -> None:
+    with pytest.raises(ConfigError, match=r"decay.*\[0, 1\)"):
+        ExponentialMovingAverage(nn.Linear(1, 1), 10, decay=decay)

@@ -73,18 +73,20 @@ def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch: pytest.MonkeyPa
     assert module._half(CPU) == torch.bfloat16
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_gradients_are_those_of_float32_within_the_rounding(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float16, 0.04), (torch.bfloat16, 0.2)])
+def test_gradients_are_those_of_float32_within_the_rounding(dtype: torch.dtype, share: float) -> None:
     found = []
     for precision in (make_precision(mixed=False), make_precision(dtype)):
-        updates = make_updates(precision)
-        updates.critic(make_batch(), PHASE, regularise=True, keep=True)
-        d = torch.cat([p.grad.flatten() for p in updates.discriminator.parameters()])
-        updates.generate(make_batch(), PHASE)
-        found.append((d, torch.cat([p.grad.flatten() for p in updates.generator.parameters()])))
+        scaled = precision.scaler.is_enabled()
+        precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=scaled)  # nothing overflows
+        first, second = make_updates(precision), make_updates(precision)
+        first.critic(make_batch(), PHASE, regularise=True, keep=False)
+        second.generate(make_batch(), PHASE)
+        pair = first.discriminator, second.generator
+        found.append([torch.cat([p.grad.flatten() for p in net.parameters()]) for net in pair])
     for exact, rounded in zip(*found, strict=True):  # the step divides the scale out of the gradients
         assert not torch.equal(exact, rounded)
-        assert (exact - rounded).norm() < 0.1 * exact.norm()
+        assert (exact - rounded).norm() < share * exact.norm()
 
 
 def test_float16_trains_with_several_critic_steps_for_one_of_the_generator() -> None:
@@ -119,14 +121,13 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_falls() -> None:
 
 
 def test_small_gradients_survive_float16() -> None:
-    tiny = 1e-7  # below half of the smallest number of float16
-    net = nn.Linear(1, 1, bias=False)
-    for precision, survives in ((make_precision(), True), (make_precision(torch.bfloat16), True)):
-        net.zero_grad()
-        with precision.autocast():
-            out = net(torch.ones(1, 1))
-        precision.backward(out.float().sum() * tiny)
-        assert (net.weight.grad.item() != 0) == survives
+    net, precision = nn.Linear(1, 1, bias=False), make_precision()
+    with precision.autocast():
+        loss = net(torch.ones(1, 1)).float().sum() * 1e-8  # below half of the smallest number of float16
+    loss.backward(retain_graph=True)
+    assert net.weight.grad.item() == 0
+    precision.backward(loss)
+    assert net.weight.grad.item() == pytest.approx(1e-8 * precision.scaler.get_scale(), rel=1e-3)
 
 
 @pytest.mark.parametrize(("dtype", "inside"), [(torch.float16, torch.float32), (torch.bfloat16, torch.bfloat16)])

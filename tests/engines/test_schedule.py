@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
+from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule, published_schedule
 from monai_cxraug.errors import ConfigError
 
 
@@ -103,3 +103,99 @@ def test_bad_settings_are_refused(arguments: dict[str, Any]) -> None:
 def test_a_negative_clock_is_refused() -> None:
     with pytest.raises(ConfigError):
         ProgressiveSchedule(8, 10, 10).at(-1)
+
+
+#: the published code's preset for one GPU (600,000 images a fade and a stable stretch), and the paper's appendix A.1
+#: (800,000): side, batch, images seen when its fade begins, when it is whole and when the next one's fade begins.
+TABLES: dict[str, list[tuple[int, int, int, int, int]]] = {
+    "600k": [
+        (4, 128, 0, 0, 600_000),
+        (8, 128, 600_000, 1_200_000, 1_800_000),
+        (16, 128, 1_800_000, 2_400_000, 3_000_000),
+        (32, 64, 3_000_000, 3_600_000, 4_200_000),
+        (64, 32, 4_200_000, 4_800_000, 5_400_000),
+        (128, 16, 5_400_000, 6_000_000, 6_600_000),
+        (256, 8, 6_600_000, 7_200_000, 7_800_000),
+        (512, 4, 7_800_000, 8_400_000, 9_000_000),
+    ],
+    "800k": [
+        (4, 16, 0, 0, 800_000),
+        (8, 16, 800_000, 1_600_000, 2_400_000),
+        (16, 16, 2_400_000, 3_200_000, 4_000_000),
+        (32, 16, 4_000_000, 4_800_000, 5_600_000),
+        (64, 16, 5_600_000, 6_400_000, 7_200_000),
+        (128, 16, 7_200_000, 8_000_000, 8_800_000),
+        (256, 14, 8_800_000, 9_600_000, 10_400_000),
+        (512, 6, 10_400_000, 11_200_000, 12_000_000),
+        (1024, 3, 12_000_000, 12_800_000, 13_600_000),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_published_schedules_equal_their_tables(name: str) -> None:
+    full = TABLES[name][-1][0]
+    schedule = published_schedule(name, full)
+    assert schedule.total_images == TABLES[name][-1][-1]
+    for index, (side, batch, begins, whole, ends) in enumerate(TABLES[name]):
+        if side > 4:
+            assert schedule.at(begins) == Phase(side, 0.0, batch)
+            assert schedule.at((begins + whole) // 2) == Phase(side, 0.5, batch)
+            assert schedule.at(whole - 1).alpha < 1
+            assert schedule.stage(begins) == schedule.stage(whole - 1) == 2 * index - 1
+        assert schedule.at(whole) == schedule.at(ends - 1) == Phase(side, 1.0, batch)
+        assert schedule.stage(whole) == schedule.stage(ends - 1) == 2 * index
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_published_schedule_of_a_smaller_image_is_its_beginning(name: str) -> None:
+    for side, _, _, _, ends in TABLES[name][1:]:
+        small, full = published_schedule(name, side), published_schedule(name, TABLES[name][-1][0])
+        assert (small.resolution, small.total_images) == (side, ends)
+        moments = range(0, ends, 98_765)
+        assert [small.at(seen) for seen in moments] == [full.at(seen) for seen in moments]
+
+
+def test_a_scale_shortens_every_stretch_and_no_batch() -> None:
+    schedule = published_schedule("600k", 16, scale=0.01)
+    assert (schedule.fade_images, schedule.starts, schedule.total_images) == (6000, [0, 6000, 18_000], 30_000)
+    assert schedule.batch_size == {4: 128, 8: 128, 16: 128}
+    assert published_schedule("800k", 8, scale=1e-9).total_images == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("600", 64), "did you mean '600k'"),
+        (("800K", 64), "did you mean '800k'"),
+        (("paper", 64), "known: 600k, 800k"),
+        (("600k", 1024), "4, 8, 16, 32, 64, 128, 256, 512 px; found 1024"),
+        (("800k", 48), "found 48"),
+        (("800k", 64, 0), "above 0 and finite; found 0"),
+        (("800k", 64, float("nan")), "above 0 and finite; found nan"),
+        (("800k", 64, float("inf")), "found inf"),
+    ],
+)
+def test_what_was_not_published_is_refused_in_one_line(arguments: tuple[str, int], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        published_schedule(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, 0, -4, 2.5, True, "16"])
+@pytest.mark.parametrize("where", ["one", "each"])
+def test_batches_below_two_images_are_refused(size: object, where: str) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size.*at least 2"):
+        ProgressiveSchedule(8, 10, 10, batch_size=size if where == "one" else {4: 8, 8: size})  # type: ignore[dict-item]
+    assert ProgressiveSchedule(8, 10, 10, batch_size=2).at(0).batch_size == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(fade=st.integers(0, 30), stable=st.integers(0, 30), extra=st.integers(1, 20))
+def test_the_stage_changes_where_a_fade_begins_or_ends_and_nowhere_else(fade: int, stable: int, extra: int) -> None:
+    schedule = ProgressiveSchedule(16, fade, stable, 2 * (fade + stable) + extra, batch_size=2)
+    phases = [schedule.at(seen) for seen in range(schedule.total_images)]
+    for seen in range(1, len(phases)):
+        before, now = phases[seen - 1], phases[seen]
+        changes = (before.resolution, before.alpha < 1) != (now.resolution, now.alpha < 1)
+        assert (schedule.stage(seen) != schedule.stage(seen - 1)) == changes
