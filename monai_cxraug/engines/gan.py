@@ -221,7 +221,7 @@ class ProgressiveGanTrainer(Trainer):
         if IMAGE not in batchdata:
             raise InputError(f"batch key {IMAGE!r}", "a batch must hold images", f"keys {sorted(batchdata)}")
         full = self.schedule.resolution
-        images = _as_unit(torch.as_tensor(batchdata[IMAGE]).to(self.state.device, non_blocking=True))
+        images = as_unit(torch.as_tensor(batchdata[IMAGE]).to(self.state.device, non_blocking=True))
         channels = images.shape[1] if self.channels is None and images.ndim == 4 else self.channels
         if images.ndim != 4 or tuple(images.shape[1:]) != (channels, full, full):
             mend = f"resize the images to {full} px, of as many channels as the networks"
@@ -264,6 +264,6 @@ class ProgressiveGanTrainer(Trainer):
         raise StateError(f"training at {self.state.images_seen} images seen", "losses must be finite", found, mend)
 
 
-def _as_unit(images: Tensor) -> Tensor:
-    """float32 in [0, 1], of uint8 or of what is so already."""
+def as_unit(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1], from uint8 or from what is in [0, 1] already."""
     return images / 255 if images.dtype == torch.uint8 else images.to(torch.float32)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from monai_cxraug.artifacts import write_json
+from monai_cxraug.engines.gan import as_unit
 from monai_cxraug.engines.health import Health, Limits, find_failure, largest_magnitude, reach, shrink, spread
 from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.handlers.resume import Resume
@@ -149,7 +150,7 @@ class Recovery:
     def measure(self, engine: Any) -> Health:
         """Look at losses, weights and samples; everything comes from the device in one transfer."""
         device = engine.state.device
-        real = torch.as_tensor(engine.state.batch[IMAGE]).as_subclass(Tensor).to(device)
+        real = as_unit(torch.as_tensor(engine.state.batch[IMAGE]).as_subclass(Tensor).to(device))
         fake = self._sample(engine, len(real))
         real = shrink(real, fake)
         states = [item.state_dict() for item in self._learned(engine)]
@@ -173,7 +174,7 @@ class Recovery:
         arguments = [latents.to(engine.state.device), phase.resolution, phase.alpha]
         if getattr(generator, "findings", 0):
             labels = torch.as_tensor(engine.state.batch[LABEL]).as_subclass(Tensor).to(engine.state.device)
-            arguments.append(torch.nan_to_num(labels)[torch.arange(self.samples, device=labels.device) % batch])
+            arguments.append(labels[torch.arange(self.samples, device=labels.device) % batch])
         images: Tensor = generator(*arguments)
         return images
 

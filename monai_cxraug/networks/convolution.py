@@ -8,6 +8,7 @@ that have fast routines: a convolution (plain or transposed), or the gradient of
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -40,6 +41,13 @@ def convolve(
         bias = None if bias is None else bias.to(dtype)
     result: Tensor = _convolution(x, weight, bias, stride, padding, transposed)
     return result
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Context in which autocast, if it is on, leaves a device's operations alone."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class _Convolution(torch.autograd.Function):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 
-from monai_cxraug.networks.convolution import convolve
+from monai_cxraug.networks.convolution import convolve, full_precision
 
 #: gain of He initialisation before a leaky ReLU, as the paper's code uses it.
 HE_GAIN = math.sqrt(2.0)
@@ -107,7 +107,7 @@ def _spread(weight: Tensor, matrix: Tensor) -> Tensor:
     """Scaled sum of a 3 x 3 kernel's four copies shifted by one pixel: ``[O, I, 3, 3]`` to ``[O, I, 4, 4]``."""
     # one product in the order of channels last, where nine padded sums would take as long as a small convolution
     rows = weight.permute(0, 2, 3, 1).flatten(1, 2)  # [O, 9, I]
-    with torch.autocast(weight.device.type, enabled=False):  # gradients of many pixels are summed here
+    with full_precision(weight.device):  # gradients of many pixels are summed here
         wide: Tensor = torch.matmul(matrix, rows).unflatten(1, (4, 4))  # [O, 4, 4, I]
     return wide.permute(0, 3, 1, 2)
 

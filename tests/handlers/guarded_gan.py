@@ -34,14 +34,11 @@ SICK_AT, NOTICED_AT, GOOD_AT = 160, 184, 120
 
 
 class Trainer(ProgressiveGanTrainer):
-    """A trainer that leaves judging to ``Recovery``, and draws from torch's global random state too."""
+    """A trainer that draws from torch's global random state too."""
 
     def _iteration(self, engine: Any, batchdata: Any) -> Any:
         torch.rand(1)
         return super()._iteration(engine, batchdata)
-
-    def _require_finite(self, values: Any) -> None:
-        pass
 
 
 @functools.cache

@@ -393,7 +393,7 @@ class Stub(nn.Module):
     latent_size, resolution, findings = 3, 8, 1
 
     def forward(self, z: Tensor, resolution: int, alpha: float, labels: Tensor | None = None) -> Tensor:
-        value = z[:, :1] if labels is None else labels
+        value = z[:, :1] if labels is None else labels.nan_to_num(0.0)
         return value[:, :, None, None].expand(-1, 1, resolution, resolution)
 
 
@@ -413,6 +413,16 @@ def test_distances_are_taken_at_the_phase_with_the_labels_of_the_batch(tmp_path:
     assert health.real_spread == pytest.approx(0.5 * 4)
     assert health.reach == pytest.approx((4 + 0 + 2 + 2) / 4)
     assert health.diversity == pytest.approx(4 / 3)
+
+
+def test_a_batch_of_bytes_is_measured_as_one_of_numbers(tmp_path: Path) -> None:
+    stored = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for images in (stored, stored / 255):
+        engine, recovery = stub_engine(tmp_path, images, label=torch.ones(4, 1))
+        health = recovery.measure(engine)
+        found.append((health.real_spread, health.reach))
+    assert found[0] == pytest.approx(found[1])
 
 
 def test_a_batch_of_one_judges_no_diversity(tmp_path: Path) -> None:
