@@ -162,7 +162,10 @@ def _add_common_options(group: Any) -> None:
     group.add_argument("--out", metavar="DIR", required=True, help="folder for manifest, pack, summary and pictures")
     group.add_argument("--size", type=int, default=64, metavar="N", help="side of the images in pixels (%(default)s)")
     group.add_argument(
-        "--fit", choices=("pad", "squash"), default="pad", help="keep the aspect ratio on black, or fill (%(default)s)"
+        "--fit",
+        choices=("pad", "squash", "crop"),
+        default="pad",
+        help="keep the aspect ratio on black, fill the square, or keep the middle square (%(default)s)",
     )
     group.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn: splits, folds (%(default)s)")
     group.add_argument(

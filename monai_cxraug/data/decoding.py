@@ -54,7 +54,7 @@ class Recipe:
     Args:
         size: side of the square pictures in pixels.
         depth: 8 or 16 bits per pixel.
-        fit: ``"pad"`` keeps the proportions on a black square, ``"squash"`` fills the square.
+        fit: ``"pad"`` keeps the proportions on a black square, ``"squash"`` fills it, ``"crop"`` keeps the middle.
         policy: what happens to DICOM images that may not belong here.
         read: the reader.
         seconds: that a file may take before it is quarantined.

@@ -52,7 +52,7 @@ class Request:
         labels: table of labels.
         lists: folder of split lists.
         size: side of the square images in pixels.
-        fit: ``pad`` keeps the aspect ratio on a black square, ``squash`` fills the square.
+        fit: ``pad`` keeps the aspect ratio on a black square, ``squash`` fills the square, ``crop`` keeps its middle.
         count: number of images of a phantom set that is generated.
         seed: of a phantom set, and of the splits and folds that are cut here.
         folds: patient-wise folds over train and val, in the column ``fold``; 0 makes none.

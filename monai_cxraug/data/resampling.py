@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from monai_cxraug.data import kernels
 from monai_cxraug.errors import InputError
 
 Image = NDArray[np.float32]
-Fit = Literal["pad", "squash"]
+Fit = Literal["pad", "squash", "crop"]
 
 #: Steps of brightness between black and white; 2^27 pixels of 2^26 steps still sum below 2^53.
 STEPS = 2**26
@@ -50,7 +50,8 @@ def fit_table(stored: NDArray[Any], table: Image, size: int, fit: Fit = "pad", a
         stored: uint8 or uint16 ``[H, W]``.
         table: float32 ``[T]`` in [0, 1]; ``stored`` is below ``T`` everywhere.
         size: side of the square in pixels.
-        fit: ``"pad"`` keeps the proportions of the body on a black square, ``"squash"`` fills the square.
+        fit: ``"pad"`` keeps the proportions of the body on a black square, ``"squash"`` fills the square, ``"crop"``
+            keeps the proportions and the largest square in the middle.
         aspect: height of a pixel over its width.
 
     Returns:
@@ -60,6 +61,7 @@ def fit_table(stored: NDArray[Any], table: Image, size: int, fit: Fit = "pad", a
         InputError: an argument is out of its range.
     """
     height, width = inner_size(stored.shape, size, fit, aspect)
+    stored = _middle(stored, aspect) if fit == "crop" else stored
     return _centred(average_table(stored, table, height, width), size)
 
 
@@ -69,7 +71,8 @@ def fit_square(image: Image, size: int, fit: Fit = "pad", aspect: float = 1.0) -
     Args:
         image: float32 ``[H, W]`` in [0, 1].
         size: side of the square in pixels.
-        fit: ``"pad"`` keeps the proportions of the body on a black square, ``"squash"`` fills the square.
+        fit: ``"pad"`` keeps the proportions of the body on a black square, ``"squash"`` fills the square, ``"crop"``
+            keeps the proportions and the largest square in the middle.
         aspect: height of a pixel over its width.
 
     Returns:
@@ -79,6 +82,7 @@ def fit_square(image: Image, size: int, fit: Fit = "pad", aspect: float = 1.0) -
         InputError: an argument is out of its range.
     """
     height, width = inner_size(image.shape, size, fit, aspect)
+    image = _middle(image, aspect) if fit == "crop" else image
     return _centred(resize_area(image, height, width), size)
 
 
@@ -88,7 +92,7 @@ def inner_size(shape: tuple[int, ...], size: int, fit: Fit, aspect: float) -> tu
     Args:
         shape: rows and columns of the picture.
         size: side of the square in pixels.
-        fit: ``"pad"`` or ``"squash"``.
+        fit: ``"pad"``, ``"squash"`` or ``"crop"``.
         aspect: height of a pixel over its width.
 
     Returns:
@@ -99,15 +103,24 @@ def inner_size(shape: tuple[int, ...], size: int, fit: Fit, aspect: float) -> tu
     """
     if size < 1:
         raise InputError("size", "must be at least 1", size)
-    if fit not in ("pad", "squash"):
-        raise InputError("fit", "must be pad or squash", repr(fit))
+    if fit not in get_args(Fit):
+        raise InputError("fit", "must be pad, squash or crop", repr(fit))
     if not (math.isfinite(aspect) and aspect > 0):
         raise InputError("aspect", "must be a positive number", aspect)
-    if fit == "squash":
+    if fit != "pad":
         return size, size
     rows, columns = shape[0] * aspect, float(shape[1])
     scale = size / max(rows, columns)
     return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+
+def _middle(picture: NDArray[Any], aspect: float) -> NDArray[Any]:
+    """The largest square of the body in the middle of a picture, to whole pixels."""
+    rows, columns = picture.shape
+    side = min(rows * aspect, float(columns))
+    height, width = min(rows, max(1, round(side / aspect))), min(columns, max(1, round(side)))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
 def _centred(picture: Image, size: int) -> Image:

@@ -225,7 +225,7 @@ EIGHT = np.zeros((8, 8), np.uint8)
         ((EIGHT, ONE * np.float32("nan"), 8), "in [0, 1]"),
         ((EIGHT, ONE[:0], 8), "in [0, 1]"),
         ((EIGHT, ONE, 0), "size: must be at least 1; found 0"),
-        ((EIGHT, ONE, 8, "crop"), "fit: must be pad or squash; found 'crop'"),
+        ((EIGHT, ONE, 8, "stretch"), "fit: must be pad, squash or crop; found 'stretch'"),
         ((EIGHT, ONE, 8, "pad", 0.0), "aspect: must be a positive number"),
         ((EIGHT, ONE, 8, "pad", float("nan")), "aspect: must be a positive number"),
     ],
@@ -242,3 +242,20 @@ def test_numbers_that_are_none(way: str, value: float) -> None:
     image[3, 3] = value
     with pytest.raises(InputError, match="finite"):
         resize_area(image, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "aspect"), [((12, 8), 1.0), ((8, 12), 1.0), ((9, 6), 0.5), ((7, 7), 1.0), ((6, 9), 2.0)]
+)
+def test_crop_keeps_the_middle_square_of_the_body(shape: tuple[int, int], aspect: float) -> None:
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    side = min(shape[0] * aspect, shape[1])
+    height, width = round(side / aspect), round(side)
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    expected = resize_area(image[top : top + height, left : left + width].copy(), 3, 3)
+    assert_array_equal(fit_square(image, 3, "crop", aspect), expected)
+    stored = (image * 255).astype(np.uint8)
+    table = np.linspace(0, 1, 256, dtype=np.float32)
+    assert_array_equal(
+        fit_table(stored, table, 3, "crop", aspect), fit_square(table[stored], 3, "crop", aspect), strict=True
+    )

@@ -51,6 +51,6 @@ class Radiograph:
         Args:
             size: side of the square in pixels.
             fit: ``"pad"`` keeps the aspect ratio (of the body, where pixels are not square) on a black square,
-                ``"squash"`` fills the square.
+                ``"squash"`` fills the square, ``"crop"`` keeps the middle.
         """
         return fit_table(self.stored, self.table, size, fit, self.aspect)
