@@ -48,7 +48,7 @@ def test_settings_reach_the_source() -> None:
         ({"source": "phantom", "seed": -1}, ("seed",)),
         ({"source": "phantom", "folds": 1}, ("folds", "0, or at least 2")),
         ({"source": "phantom", "folds": -2}, ("folds",)),
-        ({"source": "phantom", "fit": "crop"}, ("fit", "'crop'")),
+        ({"source": "phantom", "fit": "stretch"}, ("fit", "'stretch'")),
         ({"source": "phantom", "validation": 1.0}, ("validation", "below 1")),
         ({"source": "phantom", "validation": -0.1}, ("validation",)),
         ({"source": "phantom", "validation": float("nan")}, ("validation",)),
