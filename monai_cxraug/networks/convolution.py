@@ -39,7 +39,9 @@ def convolve(
         dtype = torch.get_autocast_dtype(device)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    result: Tensor = _convolution(x, weight, bias, stride, padding, transposed)
+    # without derivatives the plain operation, which can be exported too
+    operation = _convolution if torch.is_grad_enabled() else _convolve
+    result: Tensor = operation(x, weight, bias, stride, padding, transposed)
     return result
 
 
@@ -50,6 +52,11 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False)
 
 
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, transposed: bool) -> Tensor:
+    pair = (stride, stride), (padding, padding)
+    return torch.convolution(x, weight, bias, *pair, _ONE, transposed, _NONE, 1)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -57,8 +64,7 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.shape = stride, padding, transposed
-        pair = (stride, stride), (padding, padding)
-        return torch.convolution(x, weight, bias, *pair, _ONE, transposed, _NONE, 1)
+        return _convolve(x, weight, bias, stride, padding, transposed)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

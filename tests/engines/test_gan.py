@@ -271,6 +271,16 @@ def test_moments_are_forgotten_at_the_same_places_after_a_resume(tmp_path: Path,
     assert steps.seen == [(count, count) for count in COUNTED]
 
 
+def test_moments_without_a_mark_are_kept_and_marked() -> None:
+    trainer = make_trainer(schedule=STAGES)
+    trainer._iteration(trainer, next(iter(trainer.data_loader)))
+    for optimizer in (trainer.g_optimizer, trainer.d_optimizer):
+        del optimizer.param_groups[0]["stage"]  # as in a checkpoint of an earlier version
+    trainer._iteration(trainer, next(iter(trainer.data_loader)))
+    assert trainer.g_optimizer.state[trainer.generator.blocks[0].conv.weight]["step"] == 2
+    assert trainer.g_optimizer.param_groups[0]["stage"] == 0
+
+
 class SkippingBatches:
     skip = 0
 

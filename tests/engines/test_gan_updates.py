@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import weakref
 from collections.abc import Callable
@@ -366,6 +367,22 @@ def test_kept_fakes_are_used_once_and_dropped() -> None:
     assert kept() is None
     updates.generate(batch, PHASE)  # without a critic update before it: made anew
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("part", [None, 4])
+def test_an_update_leaves_nothing_behind_that_only_the_garbage_collector_could_free(part: int | None) -> None:
+    updates, batch = make_updates(LOSSES[0], "auxiliary", part=part, augment=make_augmentation()), make_batch(8, "x")
+    counts = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(4):
+            updates.critic(batch, PHASE, regularise=True, keep=True)
+            updates.generate(batch, PHASE)
+            counts.append(sum(isinstance(thing, Tensor) for thing in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert len(set(counts[1:])) == 1
 
 
 def test_fakes_of_another_batch_are_not_used() -> None:

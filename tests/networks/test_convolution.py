@@ -145,3 +145,16 @@ def test_each_input_alone_may_be_asked_for(shape: tuple[int, int, int, bool]) ->
         (found,) = torch.autograd.grad(ours(shape)(*inputs).sin().sum(), inputs[k])
         (expected,) = torch.autograd.grad(plain(shape)(*inputs).sin().sum(), inputs[k])
         torch.testing.assert_close(found, expected, **EXACT)
+
+
+@shapes
+@pytest.mark.parametrize("mixed", [True, False])
+def test_without_derivatives_it_is_a_plain_operation_of_the_same_bits(
+    shape: tuple[int, int, int, bool], mixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(shape, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        recorded = ours(shape)(*inputs)
+        monkeypatch.setattr(convolution, "_convolution", None)  # a function of Python's cannot be exported
+        with torch.no_grad():
+            assert torch.equal(ours(shape)(*inputs), recorded)
