@@ -2,17 +2,17 @@
 
     cxraug prepare nih --images nih_64.zip --size 64 --out data/nih64
     python benchmarks/quality_gan.py train data/nih64/manifest.csv --where resample=area --minutes 60 --out runs/quality
-    python benchmarks/quality_gan.py measure runs/quality --features NAME
+    python benchmarks/quality_gan.py measure runs/quality --classifier models/nih64.pt
 
 ``train`` gives each side the same time, threads, widths, images and share of the time at each resolution, in a process
 of its own on cores of its own (one after the other on a GPU). Killed, the same command goes on. Snapshots of the
 averaged generators are ``OUT/{ours,peer}/snapshot_*.npy``; the time they take is not counted. ``OUT/real.npy`` and
 ``OUT/floor.npy`` are training images of two disjoint halves of the patients.
 
-``measure`` compares every snapshot with ``real.npy``, and ``floor.npy`` too: the floor. The sliced Wasserstein distance
-comes from the images; Fréchet and kernel distance from the features of a classifier, float arrays ``[n, D]`` that lie
-beside the images: ``real.NAME.npy``, ``floor.NAME.npy``, ``snapshot_00120s.NAME.npy``. It writes ``OUT/results.json``
-and ``OUT/curves.svg``.
+``measure`` compares every snapshot with ``real.npy``, and ``floor.npy`` too: the floor. Sliced Wasserstein distance and
+MS-SSIM come from the images; Fréchet and kernel distance from the features of a classifier that was trained on real
+images. It writes ``OUT/results.json``, ``OUT/curves.svg``, ``OUT/samples.png`` (real images and both sides' last) and
+``OUT/nearest.png`` (ours beside their nearest training images).
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import atomic_path, load_json, locked, read_json, write_json, write_text
 from monai_cxraug.reporting.axis import Axis
 from monai_cxraug.reporting.markup import Markup, element
+
+Images = NDArray[np.uint8]
+Features = Callable[[Images], NDArray[np.float32]]
 
 SIDES = {"ours": "#0b62a4", "peer": "#c2410c"}
 _PLAN, _RESULTS = "cxraug.quality_plan/1", "cxraug.quality/1"
@@ -57,13 +61,16 @@ def main() -> None:
     train.add_argument("--rate", type=float, default=1e-3, help="our learning rate (%(default)s, the paper's)")
     train.add_argument("--peer-rate", type=float, default=3e-3, help="the peer's (%(default)s, its own default)")
     train.add_argument("--ema-half-life", type=float, default=10_000, help="of our average, in images (%(default)s)")
+    train.add_argument("--loss", choices=("wasserstein", "nonsaturating"), default="wasserstein", help="ours")
+    train.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="train these (both)")
+    train.add_argument("--fp32", action="store_true", help="ours without bfloat16")
     train.add_argument("--seed", type=int, default=0)
     side = commands.add_parser("side", help="train one side of a plan that exists (what train starts)")
     side.add_argument("side", choices=tuple(SIDES))
     side.add_argument("out", type=Path)
     measure = commands.add_parser("measure", help="compare all snapshots and draw the curves")
     measure.add_argument("out", type=Path)
-    measure.add_argument("--features", default="", help="name of the feature arrays; none: from the images alone")
+    measure.add_argument("--classifier", type=Path, help="model file for the features; none: from the images alone")
     args = parser.parse_args()
     {"train": run_train, "side": run_side, "measure": run_measure}[args.command](args)
 
@@ -72,7 +79,7 @@ def main() -> None:
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Make the plan if there is none, then train both sides."""
+    """Make the plan if there is none, then train the sides."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     places = [cores[k * args.threads : (k + 1) * args.threads] for k in range(len(SIDES))]
     together = args.device == "cpu" and all(len(place) == args.threads for place in places)
@@ -83,7 +90,7 @@ def run_train(args: argparse.Namespace) -> None:
         _make_plan(args)
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "CORES": ""}
     processes = []
-    for name, place in zip(SIDES, places, strict=True):
+    for name, place in zip(args.sides, places, strict=False):
         environment["CORES"] = ",".join(map(str, place))
         command = [sys.executable, __file__, "side", name, str(args.out)]
         processes.append(subprocess.Popen(command, env=environment))
@@ -132,6 +139,8 @@ def _make_plan(args: argparse.Namespace) -> None:
         rate=args.rate,
         peer_rate=args.peer_rate,
         ema_half_life=args.ema_half_life,
+        amp=not args.fp32,
+        loss=args.loss,
         device=args.device,
         seed=args.seed,
     )
@@ -178,35 +187,78 @@ def _write_real(plan: Any, out: Path) -> None:
 
 def run_measure(args: argparse.Namespace) -> None:
     """Measure what is there, write the results and draw them."""
-    rows = [dict(row) for row in _measure(args.out, args.features)]
-    write_json(args.out / "results.json", _RESULTS, {"features": args.features, "rows": rows})
+    from monai_cxraug.synthesis.features import ClassifierFeatures
+
+    features = None if args.classifier is None else ClassifierFeatures(args.classifier)
+    rows = [dict(row) for row in _measure(args.out, features)]
+    near = _show(args.out, features)
+    name = "" if features is None else features.name
+    write_json(args.out / "results.json", _RESULTS, {"features": name, "rows": rows, "nearest": near})
     write_text(args.out / "curves.svg", draw(rows))
-    for row in rows:
+    for row in [*rows, near]:
         print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
 
 
-def _measure(out: Path, features: str) -> Iterator[dict[str, Any]]:
-    real = out / "real.npy"
-    yield {"side": "floor", **_compare(real, out / "floor.npy", features)}
+def _measure(out: Path, features: Features | None) -> Iterator[dict[str, Any]]:
+    reference = _seen(out / "real.npy", features)
+    yield {"side": "floor", **_compare(reference, _seen(out / "floor.npy", features))}
     for side in SIDES:
         for path in sorted((out / side).glob("snapshot_*s.npy")):
             facts = load_json(path.with_suffix(".json"))
             known = {name: facts[name] for name in ("seconds", "images_seen", "resolution")}
-            yield {"side": side, **known, **_compare(real, path, features)}
+            yield {"side": side, **known, **_compare(reference, _seen(path, features))}
 
 
-def _compare(real: Path, other: Path, features: str) -> dict[str, float]:
-    from monai_cxraug.metrics.fidelity import frechet_distance, kernel_distance, sliced_wasserstein
+def _seen(path: Path, features: Features | None) -> tuple[Images, Any]:
+    images = np.load(path)
+    return images, None if features is None else features(images)
 
-    a, b = np.load(real), np.load(other)
-    count = min(len(a), len(b))
-    levels = sliced_wasserstein(a[:count], b[:count], seed=0, descriptors=_DESCRIPTORS)
+
+def _compare(real: tuple[Images, Any], other: tuple[Images, Any]) -> dict[str, float]:
+    from monai_cxraug.metrics.fidelity import (
+        frechet_distance,
+        kernel_distance,
+        ms_ssim_diversity,
+        sliced_wasserstein,
+    )
+
+    count = min(len(real[0]), len(other[0]))
+    a, b = real[0][:count], other[0][:count]
+    levels = sliced_wasserstein(a, b, seed=0, descriptors=_DESCRIPTORS)
     values = {"sliced Wasserstein": float(np.mean(list(levels.values())))}
-    if features:
-        x, y = (np.load(path.with_suffix(f".{features}.npy"))[:count] for path in (real, other))
+    values["MS-SSIM"] = float(ms_ssim_diversity(b, seed=0).value)
+    if real[1] is not None:
+        x, y = real[1][:count], other[1][:count]
         values["Fréchet"] = float(frechet_distance(x, y))
         values["kernel"] = float(kernel_distance(x, y, min(_KERNEL_SUBSET, count // 2))[0])
     return values
+
+
+def _show(out: Path, features: Features | None) -> dict[str, float]:
+    """Pictures of the last snapshots; returns the distances to the nearest training images."""
+    from monai_cxraug.data.datasets import PackDataset
+    from monai_cxraug.synthesis.nearest import NearestTraining
+
+    plan = _read_plan(out)
+    last = {side: sorted((out / side).glob("snapshot_*s.npy"))[-1] for side in SIDES if (out / side).exists()}
+    _write_grid(out / "samples.png", [np.load(path) for path in (out / "real.npy", *last.values())])
+    held_out = PackDataset(plan.manifest, "val", plan.where, size=plan.resolution)
+    unseen = np.stack([held_out[k]["image"][0].numpy() for k in range(min(len(held_out), 256))])
+    samples = np.load(last["ours"]).astype(np.float32) / 255
+    return NearestTraining(plan.dataset().real, features).measure(samples, unseen, out / "nearest.png")
+
+
+def _write_grid(path: Path, sets: Sequence[Images], rows: int = 8, columns: int = 8, gap: int = 12) -> None:
+    """The first images of each set as a block, the blocks side by side."""
+    from PIL import Image
+
+    side = sets[0].shape[-1]
+    blocks = [images[: rows * columns].reshape(rows, columns, side, side) for images in sets]
+    tiled = [block.transpose(0, 2, 1, 3).reshape(rows * side, columns * side) for block in blocks]
+    space = np.full((rows * side, gap), 255, dtype=np.uint8)
+    joined = np.concatenate([part for tile in tiled for part in (tile, space)][:-1], axis=1)
+    with atomic_path(path) as temporary:
+        Image.fromarray(joined).save(temporary, format="PNG")
 
 
 # --- drawing ---

@@ -22,6 +22,7 @@ from monai_cxraug.data.samplers import SeededBatches
 from monai_cxraug.engines.gan import ProgressiveGanTrainer
 from monai_cxraug.engines.schedule import ProgressiveSchedule
 from monai_cxraug.handlers.resume import Resume
+from monai_cxraug.losses.adversarial import AdversarialLoss, NonSaturatingLoss, WassersteinLoss
 from monai_cxraug.networks.latents import normalise_latent
 from monai_cxraug.networks.pggan import ProgressiveDiscriminator, ProgressiveGenerator
 
@@ -30,6 +31,12 @@ SNAPSHOT_SCHEMA = "cxraug.quality_snapshot/1"
 _CHUNK, _SAVE_EVERY, _REPEATS = 50, 60.0, 4
 
 Sampler = Callable[[Tensor], Tensor]
+
+#: losses of ours that a plan can name: the paper's, and another one whose regulariser runs in every 16th step.
+LOSSES: dict[str, Callable[[], AdversarialLoss]] = {
+    "wasserstein": WassersteinLoss,
+    "nonsaturating": lambda: NonSaturatingLoss(r1=1.0, interval=16),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Plan:
         peer_rate: the peer's.
         ema_half_life: of our averaged generator, in images.
         amp: our bfloat16.
+        loss: ours, a key of ``LOSSES``; the peer's is its default, WGAN-GP.
         device: of both.
         seed: of both.
     """
@@ -73,6 +81,7 @@ class Plan:
     peer_rate: float = 3e-3
     ema_half_life: float = 10_000
     amp: bool = True
+    loss: str = "wasserstein"
     device: str = "cpu"
     seed: int = 0
 
@@ -183,7 +192,15 @@ def make_trainer(plan: Plan, schedule: ProgressiveSchedule, loader: Any, handler
     )
     settings = {"ema_half_life": plan.ema_half_life, "amp": plan.amp, "seed": plan.seed, "epoch_length": 200}
     return ProgressiveGanTrainer(
-        plan.device, loader, generator, critic, *optimizers, schedule, train_handlers=handlers, **settings
+        plan.device,
+        loader,
+        generator,
+        critic,
+        *optimizers,
+        schedule,
+        loss=LOSSES[plan.loss](),
+        train_handlers=handlers,
+        **settings,
     )
 
 

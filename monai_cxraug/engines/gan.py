@@ -72,7 +72,7 @@ class ProgressiveGanTrainer(Trainer):
         augment: changes real and fake images before the discriminator sees them; on the device.
         auxiliary: weight of the auxiliary classifier's loss, if the discriminator has one.
         auxiliary_on: images that the classifier learns from, ``"real"`` or ``"both"``.
-        part: most images in one pass; None for all, until memory runs out.
+        part: most real images in one pass, with as many fake ones; None for all, until memory runs out.
         seed: of latents, mixing and augmentation, independent of the global random state.
         epoch_length: iterations that ignite calls an epoch (the beat of epoch handlers).
         train_handlers: handlers to attach.

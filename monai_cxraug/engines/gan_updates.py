@@ -21,7 +21,9 @@ _REAL, _FAKE = 0, 1
 Values = dict[str, Tensor]
 #: what is minimised, and what is reported.
 Losses = tuple[Tensor, Values]
-Judge = Callable[[Tensor, float, Tensor | None], tuple[Tensor, Tensor | None]]
+#: scores, and logits of an auxiliary classifier.
+Judgement = tuple[Tensor, Tensor | None]
+Judge = Callable[[Tensor, float, Tensor | None], Judgement]
 
 
 class Augmentation(Protocol):
@@ -107,7 +109,8 @@ class GanUpdates:
         augment: changes real and fake images before they are judged.
         auxiliary: weight of the auxiliary classifier's loss.
         auxiliary_on: judged images whose labels the classifier learns from: real ones, or both.
-        part: most images in one pass, unless a single group has more; halved for good when memory runs out.
+        part: most real images in one pass (with as many fake ones), unless a single group has more; halved for good when
+            memory runs out.
     """
 
     generator: nn.Module
@@ -221,10 +224,7 @@ class GanUpdates:
 
     def _critic_part(self, batch: GanBatch, phase: Phase, regularise: bool, keep: bool) -> Losses:
         real, fake = self._shown(batch.real, _REAL), self._shown(self._fakes(batch, phase, keep).detach(), _FAKE)
-        with self.precision.autocast():
-            # two calls, since the minibatch deviation must not mix real and fake images
-            real_scores, real_logits = self._judge(real, phase.alpha, batch.labels)
-            fake_scores, fake_logits = self._judge(fake, phase.alpha, batch.labels)
+        (real_scores, real_logits), (fake_scores, fake_logits) = self._judge_both(real, fake, phase, batch.labels)
         total = loss = self.loss.critic(real_scores, fake_scores)
         distance = (_exact(real_scores).mean() - _exact(fake_scores).mean()).detach()
         values = {"critic_loss": loss, "wasserstein": distance}
@@ -239,6 +239,19 @@ class GanUpdates:
             values["penalty"] = self.loss.regulariser(self._slope_of(phase, batch.labels), real, fake, batch.mix)
             total = total + values["penalty"]
         return total, values
+
+    def _judge_both(
+        self, real: Tensor, fake: Tensor, phase: Phase, labels: Tensor | None
+    ) -> tuple[Judgement, Judgement]:
+        """Scores and logits of real and of fake images, in one pass unless it would mix them."""
+        n = len(real)
+        with self.precision.autocast():
+            if n % self._group:  # a group of the minibatch deviation would hold both
+                return self._judge(real, phase.alpha, labels), self._judge(fake, phase.alpha, labels)
+            both = None if labels is None else labels.repeat(2, 1)
+            scores, logits = self._judge(torch.cat([real, fake]), phase.alpha, both)
+        named = (None, None) if logits is None else (logits[:n], logits[n:])
+        return (scores[:n], named[0]), (scores[n:], named[1])
 
     def _generator_part(self, batch: GanBatch, phase: Phase) -> Losses:
         fake = self._shown(self._fakes(batch, phase, keep=True), _FAKE)

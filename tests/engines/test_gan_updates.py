@@ -326,7 +326,7 @@ def test_memory_that_runs_out_once_halves_the_part_and_changes_nothing_else(call
 
 def test_a_part_is_halved_until_it_fits() -> None:
     updates = make_updates(LOSSES[0], critic=Narrow)
-    updates.discriminator.room = 9
+    updates.discriminator.room = 17  # real and fake images are judged together
     updates.critic(make_batch(32), PHASE, regularise=True, keep=True)
     assert updates.part == 8
 

@@ -159,3 +159,17 @@ def test_low_precision_stays_and_identical_images_have_finite_gradients(dtype: t
         assert y.dtype == dtype
         (slope,) = torch.autograd.grad(y.float().sum(), x)
         assert torch.isfinite(slope).all()
+
+
+def test_gradients_keep_the_memory_order_of_the_features() -> None:
+    x = randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for layer in (PixelNorm(), filled(EqualisedConv2d(3, 4, 3))):
+        (slope,) = torch.autograd.grad(layer(x).sin().sum(), x)
+        assert slope.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pixel_norm_is_the_same_with_and_without_derivatives() -> None:
+    x = randn(2, 3, 4, 5)
+    with torch.no_grad():
+        plain = PixelNorm()(x)
+    assert torch.equal(plain, PixelNorm()(x.requires_grad_()))
