@@ -80,9 +80,18 @@ class PackRows:
         """Count the kept rows' label vectors: texts of ``1``, ``0`` and ``?`` (unknown), in the order of findings."""
         texts = [
             "".join("?" if label != label else str(int(label)) for label in row)
-            for row in self.labels[torch.from_numpy(self.rows)].tolist()
+            for row in self.label_matrix().tolist()
         ]
         return dict(sorted(Counter(texts).items()))
+
+    def label_matrix(self) -> NDArray[np.float32]:
+        """Return the labels of the kept rows, ``[N, K]`` of 1, 0 and NaN."""
+        found: NDArray[np.float32] = self.labels[torch.from_numpy(self.rows)].numpy()
+        return found
+
+    def count(self, value: int) -> list[int]:
+        """Count the kept rows in which each finding is known to be ``value``: 1 present, 0 absent."""
+        return [int(number) for number in (self.label_matrix() == value).sum(axis=0)]
 
     def sample(self, position: int) -> Sample:
         """Return the sample dictionary of the position-th kept row."""
@@ -139,6 +148,14 @@ class PackDataset(Dataset):
     def findings(self) -> tuple[str, ...]:
         """Names behind the label vector, in order."""
         return self.real.findings
+
+    def label_matrix(self) -> NDArray[np.float32]:
+        """Return the labels of all samples in order, ``[N, K]`` of 1, 0 and NaN."""
+        return np.concatenate([part.label_matrix() for part in self.parts])
+
+    def splits(self) -> frozenset[str]:
+        """Return the splits of the samples."""
+        return frozenset(str(split) for part in self.parts for split in set(part.manifest["split"][part.rows]))
 
     def locate(self, index: int) -> tuple[PackRows, int]:
         """Return the part that holds the index-th sample, and the position in it."""

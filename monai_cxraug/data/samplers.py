@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from monai_cxraug.errors import ConfigError
@@ -24,36 +26,81 @@ class Draw:
     number: int
 
 
-class SeededBatches(Sampler[list[Draw]]):
-    """Endless batches of a shuffled data set.
+class Order(Protocol):
+    """Which rows of a data set are drawn, pass after pass."""
 
-    Draw ``d`` is position ``d mod n`` of the permutation that belongs to epoch ``d div n``. A batch may cross from one
-    permutation into the next, so no image is ever left out.
+    def __len__(self) -> int:
+        """Number of draws in a pass, the same in each."""
+
+    def rows(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """The rows of a pass in the order in which they are drawn; a pure function of its arguments."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every row once a pass, in random order.
 
     Args:
         length: rows of the data set.
-        batch_size: images a batch, or a function of the images drawn so far.
-        seed: of the permutations.
+    """
+
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def rows(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """A permutation."""
+        return np.random.default_rng([seed, epoch]).permutation(self.length)
+
+
+class SeededBatches(Sampler[list[Draw]]):
+    """Endless batches of a data set.
+
+    Draw ``d`` is position ``d mod n`` of pass ``d div n``, in which the order has n rows. A batch may cross from one
+    pass into the next, so no image is ever left out.
+
+    In distributed training the processes take turns: of every ``world`` batches of one size each takes its own, and the
+    numbers of the draws go on over all of them, so that no image is drawn twice in a pass by different processes.
+
+    Args:
+        order: which rows are drawn; a number n stands for n rows in random order.
+        batch_size: images a batch (of each process), or a function of the images drawn so far (by all).
+        seed: of the order.
         steps: batches to yield; None never ends.
+        rank: number of this process.
+        world: number of processes.
 
     Attributes:
         skip: batches already consumed; set it before iterating to resume.
 
     Raises:
-        ConfigError: a batch would need more images than there are.
+        ConfigError: a batch would need more images than a pass has, or rank and world do not fit.
     """
 
     def __init__(
-        self, length: int, batch_size: int | Callable[[int], int], seed: int = 0, steps: int | None = None
+        self,
+        order: Order | int,
+        batch_size: int | Callable[[int], int],
+        seed: int = 0,
+        steps: int | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.length, self.seed, self.steps = length, seed, steps
+        if not 0 <= rank < world:
+            raise ConfigError("rank", "must be at least 0 and below the number of processes", f"{rank} of {world}")
+        self.order: Order = Shuffled(order) if isinstance(order, int) else order
+        self.seed, self.steps, self.rank, self.world = seed, steps, rank, world
         self.size_at: Callable[[int], int] = batch_size if callable(batch_size) else lambda seen: batch_size
         self.skip = 0
+        self._cached: tuple[int, NDArray[np.int64]] | None = None
         self._require(self.size_at(0))
 
     def __len__(self) -> int:
         """Return the number of batches of one pass over the data, or ``steps`` when that is given."""
-        return self.steps if self.steps is not None else max(1, self.length // self.size_at(0))
+        if self.steps is not None:
+            return self.steps
+        return max(1, len(self.order) // (self.size_at(0) * self.world))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         seen = 0
@@ -62,24 +109,22 @@ class SeededBatches(Sampler[list[Draw]]):
             size = self.size_at(seen)
             if batch >= self.skip:
                 self._require(size)
-                yield [Draw(self._index(number), number) for number in range(seen, seen + size)]
-            seen += size
+                first = seen + self.rank * size
+                yield [Draw(self._index(number), number) for number in range(first, first + size)]
+            seen += size * self.world
             batch += 1
 
     def _index(self, number: int) -> int:
-        epoch, position = divmod(number, self.length)
-        return int(self._permutation(epoch)[position])
-
-    def _permutation(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        if getattr(self, "_cached", (None,))[0] != epoch:
-            self._cached = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.length))
-        return self._cached[1]
+        epoch, position = divmod(number, len(self.order))
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = epoch, self.order.rows(self.seed, epoch)
+        return int(self._cached[1][position])
 
     def _require(self, size: int) -> None:
-        if size < 1 or size > self.length:
+        if size < 1 or size * self.world > len(self.order):
             raise ConfigError(
                 "batch_size",
-                f"must be between 1 and the number of training images ({self.length})",
-                size,
+                f"must be between 1 and the number of training images ({len(self.order)})",
+                size if self.world == 1 else f"{size} in each of {self.world} processes",
                 "lower the batch size or add images of this class",
             )

@@ -1,0 +1,66 @@
+"""Each remedy for imbalance as an overlay of the classifier bundle: it trains, resumes and exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.errors import ConfigError, LeakageError
+
+pytestmark = pytest.mark.e2e
+
+CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "chest_xray_classification" / "configs"
+REMEDIES = sorted(path.stem for kind in ("loss", "sampling") for path in CONFIGS.glob(f"{kind}_*.json"))
+SHORT = {"device": "cpu", "threads": 1, "size": 32, "steps": 4, "epoch_length": 2, "batch_size": 4}
+
+
+def train(manifest: Path, out: Path, *overlays: str, **settings: Any) -> Path:
+    files = [CONFIGS / f"{name}.json" for name in ("train", *overlays)]
+    place = {"bundle_root": str(CONFIGS.parent), "output_dir": str(out), "manifest": str(manifest)}
+    run_stage(files, {**place, **SHORT, **settings})
+    return out
+
+
+@pytest.mark.parametrize("remedy", [name for name in REMEDIES if name != "loss_logit_adjusted"])
+def test_a_remedy_trains_another_network_than_none(manifest: Path, tmp_path: Path, remedy: str) -> None:
+    weights = []
+    for overlays in ((), (remedy,)):
+        out = train(manifest, tmp_path / "-".join(("out", *overlays)), *overlays)
+        weights.append(torch.load(out / "model.pt", weights_only=True)["weights"])
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_the_auc_losss_own_parameters_are_trained_and_resumed(manifest: Path, tmp_path: Path) -> None:
+    out = train(manifest, tmp_path / "whole", "loss_auc_margin")
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert any(value.abs() > 0 for name, value in state["loss"].items() if name.endswith((".a", ".b")))
+    assert set(state["loss"]) == {f"findings.{k}.{name}" for k in range(2) for name in ("a", "b", "alpha")}
+
+
+def test_deferred_weights_begin_in_the_last_fifth(manifest: Path, tmp_path: Path) -> None:
+    deferred = train(manifest, tmp_path / "deferred", "loss_ldam", steps=4)
+    never = train(manifest, tmp_path / "never", "loss_ldam", steps=4, reweight_after=4)
+    found = [torch.load(out / "model.pt", weights_only=True)["weights"] for out in (deferred, never)]
+    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_a_loss_for_single_labels_refuses_others(manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exactly one class"):
+        train(manifest, tmp_path / "out", "loss_logit_adjusted")
+
+
+def test_resampling_outside_training_is_refused(manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(LeakageError, match="only training images may be resampled"):
+        train(manifest, tmp_path / "out", "sampling_over", split="val")
+
+
+def test_overlays_change_the_loss_or_the_sampling_and_nothing_else() -> None:
+    assert len(REMEDIES) == 10
+    for name in REMEDIES:
+        config = json.loads((CONFIGS / f"{name}.json").read_text())
+        assert set(config) - {"_desc_", "reweight_after"} == {name.split("_")[0]}
