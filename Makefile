@@ -75,7 +75,7 @@ define install
   touch $@
 endef
 
-$(READY): pyproject.toml constraints.txt monai_cxraug/data/kernels.c scripts/build_kernels.py
+$(READY): pyproject.toml constraints.txt $(wildcard monai_cxraug/*/*.c monai_cxraug/*/*/*.c) scripts/build_kernels.py
 	$(call install,-c constraints.txt -e '.[dev]')
 
 # Peers may need older packages than ours, so their file says itself what it pins; what pins packages that would not work

@@ -1,4 +1,4 @@
-"""Hatchling's build hook: compiles ``kernels.c`` with the system's C compiler, and builds without it where none is.
+"""Hatchling's build hook: compiles the C files with the system's compiler, and builds without where there is none.
 
 ``pyproject.toml`` names this file under ``[tool.hatch.build.hooks.custom]``. An editable install compiles too, into
 the source tree, and only when the source has changed since.
@@ -19,9 +19,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+#: each is compiled to ``_<its name>`` beside it.
+SOURCES = ("monai_cxraug/data/kernels.c", "monai_cxraug/transforms/functional/neighbourhood.c")
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-# No fused multiply-add: the same source gives the same bits on every processor.
-FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
+# No fused multiply-add: the same source gives the same bits on every processor. Nobody looks at floating-point flags,
+# which would forbid comparing several numbers at once.
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-trapping-math", "-fvisibility=hidden", "-shared", "-fPIC")
 
 
 class KernelBuildHook(BuildHookInterface):
@@ -31,14 +34,16 @@ class KernelBuildHook(BuildHookInterface):
         """Compile, and set the wheel's tag; called by hatchling before a build."""
         if self.target_name != "wheel":
             return
-        data = Path(self.root, "monai_cxraug", "data")
-        library, reason = build(data / "kernels.c", data / f"_kernels{SUFFIX}")
-        if library is None:
-            self.app.display_warning(f"monai-cxraug is built without compiled kernels ({reason}): the same, slower")
-            return
+        libraries = []
+        for source in (Path(self.root, name) for name in SOURCES):
+            library, reason = build(source, source.with_name(f"_{source.stem}{SUFFIX}"))
+            if library is None:
+                self.app.display_warning(f"monai-cxraug is built without compiled kernels ({reason}): the same, slower")
+                return
+            libraries.append(f"/{library.relative_to(self.root).as_posix()}")
+        build_data["artifacts"] += libraries
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag()}"
-        build_data["artifacts"].append(f"/monai_cxraug/data/{library.name}")
 
 
 def build(source: Path, library: Path) -> tuple[Path | None, str]:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "monai_cxraug"
 
 #: Boxes that every box may import.
-LEAVES = frozenset({"errors", "artifacts", "keys", "labels", "predictions", "resources"})
+LEAVES = frozenset({"errors", "artifacts", "keys", "labels", "predictions", "resources", "compiled"})
 
 #: What each box may import besides the leaves and itself. A finer box (``networks.latents``) has a line of its own and
 #: belongs to the larger one, which may import it, and so may those that may import the larger one.
@@ -26,6 +26,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "labels": frozenset(),
     "predictions": frozenset(),
     "resources": frozenset(),
+    "compiled": frozenset(),
     "bundle_config": frozenset(),
     "transforms.functional": frozenset(),
     "transforms": frozenset(),

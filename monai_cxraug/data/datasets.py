@@ -79,8 +79,7 @@ class PackRows:
     def label_rows(self) -> dict[str, int]:
         """Count the kept rows' label vectors: texts of ``1``, ``0`` and ``?`` (unknown), in the order of findings."""
         texts = [
-            "".join("?" if label != label else str(int(label)) for label in row)
-            for row in self.label_matrix().tolist()
+            "".join("?" if label != label else str(int(label)) for label in row) for row in self.label_matrix().tolist()
         ]
         return dict(sorted(Counter(texts).items()))
 

@@ -24,7 +24,7 @@ from monai_cxraug.data.manifest import SCHEMA as MANIFEST_SCHEMA
 from monai_cxraug.data.manifest import Manifest, check_manifest, read_manifest
 from monai_cxraug.data.pack import Pack, Progress, picture_hash, quantise, to_unit, write_info
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, StateError, nearest
-from monai_cxraug.transforms.functional.filters import FILTERS
+from monai_cxraug.transforms.functional.filters import FILTERS, SYSTEM_B
 
 SCHEMA: Final = "cxraug.filtered/1"
 #: columns of a filtered set: the filter of a copy, and the image that it is a copy of; empty for the originals.
@@ -62,7 +62,7 @@ class FilterAugment:
 
     manifest: str | Path
     out: str | Path
-    filters: Sequence[str] | str = tuple(FILTERS)
+    filters: Sequence[str] | str = SYSTEM_B
     progress: Progress | None = None
 
     def __post_init__(self) -> None:

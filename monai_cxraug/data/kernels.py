@@ -1,63 +1,21 @@
-"""Compiled inner loops (``kernels.c``), where a compiler was at hand when the package was built.
-
-They change speed only: whoever calls them has a way in numpy that gives the same bits. ``CXRAUG_KERNELS=off`` in the
-environment takes that way.
-"""
+"""Compiled inner loops of reading (``kernels.c``); whoever calls them has a way in numpy that gives the same bits."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import sys
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.compiled import Compiled
+from monai_cxraug.errors import InputError
 
-_SOURCE = Path(__file__).with_suffix(".c")
-_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-_LIBRARY = Path(__file__).with_name(f"_kernels{_SUFFIX}")
-_SWITCH = "CXRAUG_KERNELS"
 _BYTES, _SIZE, _POINTER = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p
 
 
-def loaded() -> bool:
-    """Whether the compiled loops are there and wanted."""
-    return absence() == ""
-
-
-def absence() -> str:
-    """Why numpy does the work instead.
-
-    Returns:
-        The reason; the empty text where the compiled loops are used.
-
-    Raises:
-        ConfigError: the environment variable is neither ``on`` nor ``off``.
-    """
-    switch = os.environ.get(_SWITCH, "on")
-    if switch not in ("on", "off"):
-        raise ConfigError(_SWITCH, "must be on or off", repr(switch), "unset it for the default, on")
-    return f"{_SWITCH}=off" if switch == "off" else _load(_LIBRARY)[1]
-
-
-@lru_cache(maxsize=1)
-def _load(library: Path) -> tuple[Any, str]:
-    """The library, or None and the reason; never one that was compiled from another source."""
-    try:
-        source = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()
-        if f"cxraug-kernels-source:{source}".encode() not in library.read_bytes():
-            return None, f"{library.name} was compiled from another source; install the package again"
-        functions = ctypes.CDLL(str(library))
-    except FileNotFoundError:
-        return None, "not compiled: no C compiler was found when the package was installed"
-    except OSError as error:
-        return None, f"{library.name} cannot be loaded ({error})"
+def _declare(functions: Any) -> None:
     functions.cxraug_average.restype = ctypes.c_int
     functions.cxraug_average.argtypes = [
         _POINTER, _SIZE, _SIZE, _SIZE, _POINTER, ctypes.c_double, _SIZE, _SIZE, _POINTER,
@@ -68,7 +26,10 @@ def _load(library: Path) -> tuple[Any, str]:
     functions.cxraug_unpack_bits.argtypes = [_BYTES, _SIZE, _POINTER, _SIZE]
     functions.cxraug_join_bytes.restype = None
     functions.cxraug_join_bytes.argtypes = [_POINTER, _POINTER, _POINTER, _SIZE]
-    return functions, ""
+
+
+#: the loops; ask ``KERNELS.loaded`` before any function here is called.
+KERNELS = Compiled(Path(__file__).with_suffix(".c"), _declare)
 
 
 def require_below(stored: NDArray[Any], length: int) -> None:
@@ -137,7 +98,7 @@ def _average(
     image = np.ascontiguousarray(image)
     averaged = np.empty((height, width), dtype=np.float32)
     table = None if steps is None else steps.ctypes.data
-    if _functions().cxraug_average(
+    if KERNELS.functions.cxraug_average(
         image.ctypes.data, image.itemsize, *image.shape, table, scale, height, width, averaged.ctypes.data
     ):
         raise MemoryError
@@ -161,7 +122,7 @@ def unfilter(filtered: bytes, rows: int, stride: int, pixel_bytes: int) -> NDArr
     """
     require_rows(filtered, rows, stride, pixel_bytes)
     pixels = np.empty((rows, stride), dtype=np.uint8)
-    done = _functions().cxraug_unfilter(filtered, rows, stride, pixel_bytes, pixels.ctypes.data)
+    done = KERNELS.functions.cxraug_unfilter(filtered, rows, stride, pixel_bytes, pixels.ctypes.data)
     if done < 0:
         raise MemoryError
     if done < rows:
@@ -180,7 +141,7 @@ def unpack_bits(segment: bytes, size: int) -> NDArray[np.uint8] | None:
         uint8 ``[size]``; None where a run is cut off, or the size is another.
     """
     octets = np.empty(size, dtype=np.uint8)
-    broken = _functions().cxraug_unpack_bits(segment, len(segment), octets.ctypes.data, size)
+    broken = KERNELS.functions.cxraug_unpack_bits(segment, len(segment), octets.ctypes.data, size)
     return None if broken else octets
 
 
@@ -201,7 +162,7 @@ def join_bytes(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.ui
         if octets.dtype != np.uint8 or octets.shape != (len(high),) or not octets.flags.c_contiguous:
             raise InputError("bytes", "must be two rows of as many uint8", (octets.dtype, octets.shape))
     words = np.empty(len(high), dtype=np.uint16)
-    _functions().cxraug_join_bytes(high.ctypes.data, low.ctypes.data, words.ctypes.data, len(words))
+    KERNELS.functions.cxraug_join_bytes(high.ctypes.data, low.ctypes.data, words.ctypes.data, len(words))
     return words
 
 
@@ -220,10 +181,3 @@ def require_rows(filtered: bytes, rows: int, stride: int, pixel_bytes: int) -> N
 def unknown_filter(row: int, kind: int) -> InputError:
     """The error of a row that names no known filter."""
     return InputError(f"row {row}", "must have a filter from 0 to 4", kind, "fetch the file again")
-
-
-def _functions() -> Any:
-    functions, reason = _load(_LIBRARY)
-    if functions is None:
-        raise RuntimeError(reason)  # the caller asks loaded() first
-    return functions

@@ -153,7 +153,7 @@ def average_table(stored: NDArray[Any], table: Image, height: int, width: int) -
     if not (table.ndim == 1 and table.size and table.min() >= 0 and table.max() <= 1):
         raise InputError("table", "must be a row of values in [0, 1]")
     steps = np.rint(table.astype(np.float64) * STEPS)
-    if kernels.loaded():
+    if kernels.KERNELS.loaded:
         return kernels.average_table(stored, steps.astype(np.int32), height, width, STEPS)
     kernels.require_below(stored, len(table))
     return _average(lambda first, last: steps[stored[first:last]], stored.shape, height, width, STEPS)
@@ -178,7 +178,7 @@ def resize_area(image: Image, height: int, width: int) -> Image:
     if not math.isfinite(extent):
         raise InputError("image", "must be finite numbers", extent)
     scale = STEPS / 2.0 ** max(0, math.ceil(math.log2(extent or 1.0)))
-    if kernels.loaded():
+    if kernels.KERNELS.loaded:
         return kernels.average_float(image, height, width, scale)
     return _average(lambda first, last: np.rint(image[first:last] * scale), image.shape, height, width, scale)
 

@@ -109,8 +109,8 @@ class GanUpdates:
         augment: changes real and fake images before they are judged.
         auxiliary: weight of the auxiliary classifier's loss.
         auxiliary_on: judged images whose labels the classifier learns from: real ones, or both.
-        part: most real images in one pass (with as many fake ones), unless a single group has more; halved for good when
-            memory runs out.
+        part: most real images in one pass, with as many fake ones, unless a single group has more; halved for good
+            when memory runs out.
     """
 
     generator: nn.Module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,14 +124,24 @@ class Runner:
             "allow_synthetic_majority": experiment.allow_synthetic_majority,
             "seed": cell.seed,
         }
-        return self._train(plan, CLASSIFIER_BUNDLE, self.run / "cells" / cell.id, settings, images)
+        overlay = ARMS[cell.arm].overlay
+        folder = self.run / "cells" / cell.id
+        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, images, [overlay] if overlay else [])
 
-    def _train(self, plan: Plan, bundle: str, folder: Path, settings: Settings, judged: Settings | None = None) -> bool:
+    def _train(
+        self,
+        plan: Plan,
+        bundle: str,
+        folder: Path,
+        settings: Settings,
+        judged: Settings | None = None,
+        overlays: Sequence[str] = (),
+    ) -> bool:
         """Train by a bundle, then answer on the images to be judged on, if any."""
-        stage = Stage.of(folder, bundle, _portable(settings), _inputs(settings), self.smoke)
+        stage = Stage.of(folder, bundle, overlays, _portable(settings), _inputs(settings), self.smoke)
         if stage.done:
             return False
-        files = [bundle_file(bundle, name) for name in ("train", *(["smoke"] if self.smoke else []))]
+        files = [bundle_file(bundle, name) for name in ("train", *overlays, *(["smoke"] if self.smoke else []))]
         threads = plan.experiment.budget.threads
         place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(folder), "threads": threads}
         with stage.work() as record:
@@ -139,6 +149,7 @@ class Runner:
             if judged is not None:
                 run_stage(bundle_file(bundle, "evaluate"), {**judged, **place, "checkpoint": str(folder / "model.pt")})
             record["settings"] = _portable(settings)
+            record["overlays"] = list(overlays)
             record["about"] = describe_model(folder / "model.pt")
             record["images"] = record["about"]["images_seen"]
             (folder / "checkpoint.pt").unlink(missing_ok=True)

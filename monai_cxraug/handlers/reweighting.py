@@ -25,7 +25,9 @@ class DeferReweighting:
     def __init__(self, loss: Any, after: int) -> None:
         if not hasattr(loss, "reweighted"):
             mend = "use LDAMLoss, or remove reweight_after"
-            raise ConfigError("DeferReweighting(loss)", "must be a loss with deferred weights", type(loss).__name__, mend)
+            raise ConfigError(
+                "DeferReweighting(loss)", "must be a loss with deferred weights", type(loss).__name__, mend
+            )
         if after < 0:
             raise ConfigError("DeferReweighting(after)", "must be at least 0", after)
         self.loss, self.after = loss, after

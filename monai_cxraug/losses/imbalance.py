@@ -125,8 +125,8 @@ class MaskedBCE(_Balanced):
 class AlphaBCE(_Balanced):
     """Alpha-weighted cross-entropy: ``-alpha t log p - (1 - alpha) (1 - t) log(1 - p)``.
 
-    The remedy of the imbalance course. The formula on its slides has a misplaced bracket; this is the one that its worked
-    example (patients : normal images weighed 75 : 25) follows.
+    The remedy of the imbalance course. The formula on its slides has a misplaced bracket; this is the one that its
+    worked example (patients : normal images weighed 75 : 25) follows.
 
     Args:
         alpha: weight of a present finding, in (0, 1): one for all, or one each; see :func:`inverse_frequency`.
@@ -225,7 +225,7 @@ class AsymmetricBCE(MaskedLoss):
 
 
 class LDAMLoss(MaskedLoss):
-    """Label-distribution-aware margins (Cao et al. 2019, arXiv 1906.07413, equations 10 and 13), present against absent.
+    """Label-distribution-aware margins, present against absent (Cao et al. 2019, arXiv 1906.07413, equations 10, 13).
 
     The margin of a class of n images is proportional to ``n^(-1/4)``; a label's logit must exceed the other's by its
     own. With the two classes' logits 0 and z that is ``softplus(-scale (z - margin_1))`` where present and

@@ -167,7 +167,9 @@ def test_a_resumed_training_draws_what_it_would_have_drawn(kind: type[Balancing]
 def test_processes_share_a_pass_without_overlap(kind: type[Balancing], world: int) -> None:
     order = kind(Table(multi_label(2)))
     alone = list(itertools.islice(SeededBatches(order, 4 * world, 1), 30))
-    together = zip(*(itertools.islice(SeededBatches(order, 4, 1, rank=k, world=world), 30) for k in range(world)), strict=True)
+    together = zip(
+        *(itertools.islice(SeededBatches(order, 4, 1, rank=k, world=world), 30) for k in range(world)), strict=True
+    )
     assert [list(itertools.chain(*batches)) for batches in together] == alone
 
 

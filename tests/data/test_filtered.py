@@ -32,7 +32,7 @@ from monai_cxraug.data.request import Request
 from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.experiments.commands import Filter
 from monai_cxraug.networks.weights import load_model
-from monai_cxraug.transforms.functional.filters import FILTERS
+from monai_cxraug.transforms.functional.filters import SYSTEM_B
 
 N, SIDE = 16, 12
 TRAIN = N // 2
@@ -103,7 +103,7 @@ def test_sixteen_bits_stay_sixteen_bits(real: Path, tmp_path: Path) -> None:
     write_pack(real.parent, pictures, list(read_manifest(real)["image"]))
     after = np.load(FilterAugment(real, tmp_path / "out").run().with_name("pack.npy"))
     assert after.dtype == np.uint16
-    for number, name in enumerate(FILTERS):
+    for number, name in enumerate(SYSTEM_B):
         for origin in range(TRAIN):
             picture = after[N + number * TRAIN + origin]
             assert np.abs(picture - expected(name, pictures[origin])).max() <= 0.5 + 0.1  # float32 has 24 bits
@@ -134,7 +134,7 @@ def test_what_is_said_about_its_making(real: Path, tmp_path: Path) -> None:
 def test_the_filtered_set_of_prepared_phantoms(tmp_path: Path) -> None:
     """End to end: prepared, filtered, used; hashes of pictures are those of the copies and not of the originals."""
     path = prepare(Request("phantom", count=60, size=32), tmp_path / "phantoms")
-    before, after = read_manifest(path), read_manifest(Filter(path.parent, tmp_path / "out", list(FILTERS)).run())
+    before, after = read_manifest(path), read_manifest(Filter(path.parent, tmp_path / "out", list(SYSTEM_B)).run())
     pictures = Pack(tmp_path / "out", after).array
     assert list(after["content"]) == [picture_hash(picture) for picture in pictures]
     assert len(set(after["content"])) == len(after)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,9 +10,11 @@ from numpy.testing import assert_array_equal
 
 from monai_cxraug.data import kernels
 from monai_cxraug.data.readers import png
-from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.errors import InputError
 
-needs_kernels = pytest.mark.skipif(bool(kernels.absence()), reason=f"no compiled kernels: {kernels.absence()}")
+needs_kernels = pytest.mark.skipif(
+    bool(kernels.KERNELS.absence), reason=f"no compiled kernels: {kernels.KERNELS.absence}"
+)
 WAYS = [pytest.param(kernels.unfilter, marks=needs_kernels, id="kernels"), pytest.param(png.unfilter, id="numpy")]
 
 
@@ -113,50 +112,3 @@ def test_bounds_are_checked(stored: np.ndarray, steps: np.ndarray, size: tuple[i
 def test_bounds_of_float_pictures_are_checked(image: np.ndarray) -> None:
     with pytest.raises(InputError):
         kernels.average_float(image, 2, 2, 1.0)
-
-
-# --- which library
-
-
-def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXRAUG_KERNELS", "off")
-    assert not kernels.loaded()
-    assert kernels.absence() == "CXRAUG_KERNELS=off"
-    monkeypatch.setenv("CXRAUG_KERNELS", "of")
-    with pytest.raises(ConfigError, match="CXRAUG_KERNELS: must be on or off; found 'of'"):
-        kernels.loaded()
-
-
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A library of its own; the loaded one is kept for the tests that follow."""
-    monkeypatch.setattr(kernels, "_load", kernels._load.__wrapped__)
-    path = tmp_path / "_kernels.so"
-    monkeypatch.setattr(kernels, "_LIBRARY", path)
-    monkeypatch.delenv("CXRAUG_KERNELS", raising=False)
-    return path
-
-
-def test_no_library(fresh: Path) -> None:
-    assert kernels.absence().startswith("not compiled")
-
-
-def test_a_broken_library(fresh: Path) -> None:
-    import hashlib
-
-    source = hashlib.sha256(Path(kernels.__file__).with_suffix(".c").read_bytes()).hexdigest()
-    fresh.write_bytes(f"cxraug-kernels-source:{source}".encode())
-    assert "cannot be loaded" in kernels.absence()
-
-
-@needs_kernels
-def test_a_library_of_another_source_is_refused(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = Path(kernels.__file__).with_name(f"_kernels{kernels._SUFFIX}")
-    shutil.copy(built, fresh)
-    assert kernels.loaded()
-    other = tmp_path / "kernels.c"
-    other.write_bytes(Path(kernels.__file__).with_suffix(".c").read_bytes() + b"\n")
-    monkeypatch.setattr(kernels, "_SOURCE", other)
-    assert "another source" in kernels.absence()
-    with pytest.raises(RuntimeError, match="another source"):
-        kernels.unfilter(b"\0a", 1, 1, 1)

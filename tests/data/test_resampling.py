@@ -99,8 +99,8 @@ def test_neither_turned_nor_mirrored() -> None:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "numpy":
         monkeypatch.setenv("CXRAUG_KERNELS", "off")
-    elif kernels.absence():
-        pytest.skip(f"no compiled kernels: {kernels.absence()}")
+    elif kernels.KERNELS.absence:
+        pytest.skip(f"no compiled kernels: {kernels.KERNELS.absence}")
     return str(request.param)
 
 
@@ -110,8 +110,8 @@ def stored_picture(rows: int, columns: int, dtype: str, length: int, seed: int =
 
 
 def both_ways(function: Callable[[], np.ndarray]) -> list[np.ndarray]:
-    if kernels.absence():
-        pytest.skip(f"no compiled kernels: {kernels.absence()}")
+    if kernels.KERNELS.absence:
+        pytest.skip(f"no compiled kernels: {kernels.KERNELS.absence}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXRAUG_KERNELS", "off")
         slow = function()

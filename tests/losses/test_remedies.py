@@ -203,7 +203,9 @@ def test_auc_margin_separates_a_rare_finding() -> None:
 def test_balanced_softmax_is_the_papers_formula_and_tau_0_cross_entropy() -> None:
     counts = np.array([500.0, 40.0, 3.0])
     z = draw(4)[0].detach()
-    labels = torch.eye(3, dtype=torch.float64)[torch.randint(0, 3, (len(z),), generator=torch.Generator().manual_seed(1))]
+    labels = torch.eye(3, dtype=torch.float64)[
+        torch.randint(0, 3, (len(z),), generator=torch.Generator().manual_seed(1))
+    ]
     labels[3, 1] = torch.nan
     keep = ~labels.isnan().any(dim=1).numpy()
     wanted, logits = labels.numpy()[keep].argmax(axis=1), z.numpy()[keep]

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "monai_cxraug" / "data" / "kernels.c"
+FILTERS = ROOT / "monai_cxraug" / "transforms" / "functional" / "neighbourhood.c"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,9 @@ def tree(tmp_path: Path) -> Path:
     data = tmp_path / "monai_cxraug" / "data"
     data.mkdir(parents=True)
     shutil.copy(SOURCE, data)
+    filters = tmp_path / FILTERS.parent.relative_to(ROOT)
+    filters.mkdir(parents=True)
+    shutil.copy(FILTERS, filters)
     return data
 
 
@@ -51,7 +55,9 @@ def test_a_wheel_of_one_platform(hook: ModuleType, tree: Path, tmp_path: Path) -
     assert build_data["pure_python"] is False
     assert build_data["tag"].startswith("py3-none-")
     assert not set(build_data["tag"][len("py3-none-") :]) & set("-.")
-    assert build_data["artifacts"] == [f"/monai_cxraug/data/{library.name}"]
+    filters = f"monai_cxraug/transforms/functional/_neighbourhood{hook.SUFFIX}"
+    assert build_data["artifacts"] == [f"/monai_cxraug/data/{library.name}", f"/{filters}"]
+    assert (tmp_path / filters).is_file()
     assert sorted(path.name for path in tree.iterdir()) == sorted([library.name, "kernels.c"])
 
 

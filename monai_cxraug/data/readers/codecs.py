@@ -324,14 +324,14 @@ def decode_rle(frame: bytes, shape: tuple[int, int, int], itemsize: int, name: o
 
 def _expand(segment: bytes, size: int) -> Words | None:
     """Bytes of a segment; None where it is broken or has another length."""
-    if kernels.loaded():
+    if kernels.KERNELS.loaded:
         return kernels.unpack_bits(segment, size)
     data = unpack_bits(segment, size + 1)
     return None if data is None or len(data) < size else np.frombuffer(data, np.uint8, size)
 
 
 def _join(high: Words, low: Words) -> Words:
-    return kernels.join_bytes(high, low) if kernels.loaded() else high.astype(np.uint16) << 8 | low
+    return kernels.join_bytes(high, low) if kernels.KERNELS.loaded else high.astype(np.uint16) << 8 | low
 
 
 def unpack_bits(segment: bytes, limit: int) -> bytes | None:

@@ -203,7 +203,7 @@ def _inflate(data: bytes, size: int, name: object) -> bytes:
 
 def _samples(filtered: bytes, header: _Header, columns: int, rows: int) -> NDArray[Any]:
     """Samples ``[rows, columns, channels]`` as stored."""
-    undo = kernels.unfilter if kernels.loaded() else unfilter
+    undo = kernels.unfilter if kernels.KERNELS.loaded else unfilter
     flat = undo(filtered, rows, header.stride(columns), header.pixel_bytes)
     if header.depth == 16:
         return flat.view(">u2").astype(np.uint16).reshape(rows, columns, -1)

@@ -1,10 +1,7 @@
-"""Gaussian blur, unsharp masking and the minimum filter: neighbourhood filters on the last two axes of a tensor.
+"""Filters of radiographs on the last two axes of a tensor: blur, unsharp masking, extremes, ranks, bilateral.
 
-Borders are mirrored without repeating the outermost pixel, ``d c b | a b c d | c b a``: OpenCV's ``BORDER_DEFAULT``
-(``BORDER_REFLECT_101``), SciPy's ``mode="mirror"``, torch's ``"reflect"``. SciPy's own ``"reflect"`` repeats it.
-
-Each filter is separable and is a sum, or minimum, of shifted views. On one channel that is many times faster than
-``conv2d``, and it stays float32 where autocast, TF32 or a choice of convolution algorithm would change a convolution.
+Images are floating point in [0, 1], or uint8, whose filtered values are rounded to the nearest level. Borders are
+mirrored without repeating the outermost pixel (see :mod:`~monai_cxraug.transforms.functional.neighbourhood`).
 """
 
 from __future__ import annotations
@@ -16,10 +13,176 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from monai_cxraug.errors import InputError
+from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.transforms.functional import neighbourhood
 
-_AXES: Final = (-2, -1)
 _COMPUTED: Final = frozenset({torch.float32, torch.float64})
+#: OpenCV's and SciPy's usual reach in standard deviations.
+_REACH: Final = 4.0
+#: largest side of a square whose pixels are ranked.
+_LARGEST: Final = 15
+
+
+def gaussian_blur(images: Tensor, sigma: float = 1.1, size: int | None = 5) -> Tensor:
+    """Blur with a Gaussian.
+
+    Args:
+        images: floating point in [0, 1] or uint8, ``[..., H, W]``, more than half of ``size`` pixels high and wide.
+        sigma: standard deviation in pixels. 1.1 is what OpenCV's formula 0.3 * ((size - 1) / 2 - 1) + 0.8 gives for 5.
+        size: odd side of the kernel in pixels; None reaches 4 sigma to each side.
+
+    Returns:
+        The same shape, type and device, in [0, 1] but for rounding.
+
+    Raises:
+        ConfigError: sigma or size is out of range.
+        InputError: another type, or an image too small to be mirrored.
+    """
+    weights = _gaussian("gaussian_blur", sigma, size)
+    return in_float(images, len(weights) - 1, lambda unit: neighbourhood.smooth(unit, weights))
+
+
+def unsharp_mask(images: Tensor, sigma: float = 2.0) -> Tensor:
+    """Sharpen: ``2 * image - blurred``, clipped to [0, 1].
+
+    Args:
+        images: floating point in [0, 1] or uint8, ``[..., H, W]``, more than ``4 * sigma`` pixels high and wide.
+        sigma: of the blur, in pixels; its kernel reaches 4 sigma to each side (17 × 17 for 2), OpenCV's automatic
+            size for floating-point images and SciPy's ``truncate=4``.
+
+    Returns:
+        The same shape, type and device, in [0, 1].
+
+    Raises:
+        ConfigError: sigma is not above 0.
+        InputError: another type, or an image too small to be mirrored.
+    """
+    weights = _gaussian("unsharp_mask", sigma, None)
+    return in_float(images, len(weights) - 1, lambda unit: neighbourhood.sharpen(unit, weights))
+
+
+def minimum_filter(images: Tensor, size: int = 3) -> Tensor:
+    """Replace each pixel by the darkest of the square around it: a greyscale erosion.
+
+    Mirrored or left out, pixels beyond the border never decide: each has its own twin in the neighbourhood.
+
+    Args:
+        images: floating point or uint8, ``[..., H, W]``, more than half of ``size`` pixels high and wide.
+        size: odd side of the square in pixels.
+
+    Returns:
+        The same shape, type and device.
+
+    Raises:
+        ConfigError: the size is not odd.
+        InputError: another type, or an image too small to be mirrored.
+    """
+    reach = _reach("minimum_filter", size)
+    return in_float(images, reach, lambda unit: neighbourhood.extreme(unit, reach, largest=False))
+
+
+def maximum_filter(images: Tensor, size: int = 3) -> Tensor:
+    """Replace each pixel by the brightest of the square around it: a greyscale dilation.
+
+    Arguments, result and errors are those of :func:`minimum_filter`.
+    """
+    reach = _reach("maximum_filter", size)
+    return in_float(images, reach, lambda unit: neighbourhood.extreme(unit, reach, largest=True))
+
+
+def median_filter(images: Tensor, size: int = 3) -> Tensor:
+    """Replace each pixel by the median of the square around it.
+
+    Arguments, result and errors are those of :func:`minimum_filter`; the size is at most 15.
+    """
+    return percentile_filter(images, 50.0, size)
+
+
+def percentile_filter(images: Tensor, percentile: float, size: int = 3) -> Tensor:
+    """Replace each pixel by a percentile of the square around it.
+
+    The value is one of the square's: that of rank ``int(size^2 * percentile / 100)`` from 0, SciPy's definition.
+
+    Args:
+        images: floating point or uint8, ``[..., H, W]``, more than half of ``size`` pixels high and wide.
+        percentile: in [0, 100]; 50 is the median.
+        size: odd side of the square in pixels, at most 15.
+
+    Returns:
+        The same shape, type and device.
+
+    Raises:
+        ConfigError: the percentile or the size is out of range.
+        InputError: another type, or an image too small to be mirrored.
+    """
+    reach = _reach("percentile_filter", size)
+    if size > _LARGEST or not 0 <= percentile <= 100:
+        rule = f"size must be at most {_LARGEST}, percentile in [0, 100]"
+        raise ConfigError("percentile_filter", rule, f"{size}, {percentile}")
+    wanted = min(int(size * size * percentile / 100), size * size - 1)
+    return in_float(images, reach, lambda unit: neighbourhood.rank(unit, reach, wanted))
+
+
+def bilateral_filter(images: Tensor, size: int = 5, sigma_value: float = 0.1, sigma_space: float = 2.0) -> Tensor:
+    """Smooth what differs little and keep edges (Tomasi and Manduchi 1998, "Bilateral filtering", equation 7).
+
+    Args:
+        images: floating point in [0, 1] or uint8, ``[..., H, W]``, more than half of ``size`` pixels high and wide.
+        size: odd diameter of the disc in pixels, as OpenCV's ``d``.
+        sigma_value: standard deviation of differences in brightness, in units of [0, 1].
+        sigma_space: standard deviation of distances, in pixels.
+
+    Returns:
+        The same shape, type and device.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        InputError: another type, or an image too small to be mirrored.
+    """
+    reach = _reach("bilateral_filter", size)
+    if not (sigma_value > 0 and sigma_space > 0):
+        raise ConfigError("bilateral_filter", "both sigmas must be above 0", f"{sigma_value}, {sigma_space}")
+    return in_float(images, reach, lambda unit: neighbourhood.bilateral(unit, reach, sigma_value, sigma_space))
+
+
+#: every filter with settings that need no choice, by its name in tables, options and file names.
+FILTERS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
+    "gaussian": gaussian_blur,
+    "unsharp": unsharp_mask,
+    "minimum": minimum_filter,
+    "maximum": maximum_filter,
+    "median": median_filter,
+    "bilateral": bilateral_filter,
+}
+#: the three that multiply the generator's training set in system B.
+SYSTEM_B: Final = ("gaussian", "unsharp", "minimum")
+
+
+def in_float(images: Tensor, reach: int, apply: Callable[[Tensor], Tensor]) -> Tensor:
+    """Check images and work on them in float32 at least: half precision would lose grey levels in the sums.
+
+    Args:
+        images: floating point in [0, 1], or uint8, ``[..., H, W]``.
+        reach: pixels that are mirrored at a border; the image must be larger.
+        apply: the work, on float32 or float64 in [0, 1].
+
+    Returns:
+        What ``apply`` gives, in the images' type; for uint8 cut to [0, 1] and rounded.
+
+    Raises:
+        InputError: another type, or an image too small.
+    """
+    if not images.is_floating_point() and images.dtype != torch.uint8:
+        found = str(images.dtype).removeprefix("torch.")
+        rule = "must be floating point in [0, 1], or uint8"
+        raise InputError("image", rule, found, "divide by the type's maximum")
+    if images.ndim < 2 or min(images.shape[-2:]) <= reach:
+        rule = f"must be at least {reach + 1} × {reach + 1} pixels for the filter"
+        raise InputError("image", rule, " × ".join(map(str, images.shape)) or "a number", "use larger images")
+    if images.dtype == torch.uint8:
+        return (apply(images.float() / 255) * 255).round_().clamp_(0, 255).to(torch.uint8)
+    computed = images if images.dtype in _COMPUTED else images.float()
+    return apply(computed).to(images.dtype)
 
 
 def gaussian_weights(sigma: float, reach: int) -> tuple[float, ...]:
@@ -37,109 +200,13 @@ def gaussian_weights(sigma: float, reach: int) -> tuple[float, ...]:
     return tuple(weight / total for weight in half)
 
 
-#: 5 × 5; sigma 1.1 is what OpenCV's formula 0.3 * ((size - 1) / 2 - 1) + 0.8 gives for a size of 5.
-_BLUR: Final = gaussian_weights(1.1, 2)
-#: 17 × 17: OpenCV's automatic size for floating-point images, 2 * 4 * sigma + 1, and SciPy's ``truncate=4``.
-_UNSHARP: Final = gaussian_weights(2.0, 8)
+def _gaussian(name: str, sigma: float, size: int | None) -> tuple[float, ...]:
+    if not 0 < sigma < math.inf:
+        raise ConfigError(f"{name}(sigma)", "must be above 0", sigma)
+    return gaussian_weights(sigma, round(_REACH * sigma) if size is None else _reach(name, size))
 
 
-def gaussian_blur(images: Tensor) -> Tensor:
-    """Blur with a 5 × 5 Gaussian of sigma 1.1 pixels.
-
-    Args:
-        images: floating point ``[..., H, W]`` in [0, 1], at least 3 × 3 pixels.
-
-    Returns:
-        The same shape, type and device, in [0, 1] but for rounding.
-
-    Raises:
-        InputError: another type, or an image too small to be mirrored.
-    """
-    return _in_float(images, len(_BLUR) - 1, lambda unit: _smooth(unit, _BLUR))
-
-
-def unsharp_mask(images: Tensor) -> Tensor:
-    """Sharpen: ``2 * image - blurred``, clipped to [0, 1]; the blur is a 17 × 17 Gaussian of sigma 2 pixels.
-
-    Args:
-        images: floating point ``[..., H, W]`` in [0, 1], at least 9 × 9 pixels.
-
-    Returns:
-        The same shape, type and device, in [0, 1].
-
-    Raises:
-        InputError: another type, or an image too small to be mirrored.
-    """
-    return _in_float(images, len(_UNSHARP) - 1, lambda unit: (2 * unit - _smooth(unit, _UNSHARP)).clamp(0, 1))
-
-
-def minimum_filter(images: Tensor) -> Tensor:
-    """Replace each pixel by the darkest of its 3 × 3 neighbourhood: a greyscale erosion.
-
-    Mirrored or left out, pixels beyond the border never decide: each has its own twin in the neighbourhood.
-
-    Args:
-        images: floating point ``[..., H, W]``, at least 2 × 2 pixels.
-
-    Returns:
-        The same shape, type and device.
-
-    Raises:
-        InputError: another type, or an image too small to be mirrored.
-    """
-    return _in_float(images, 1, _minimum)
-
-
-#: every filter by its name in tables, options and file names.
-FILTERS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
-    "gaussian": gaussian_blur,
-    "unsharp": unsharp_mask,
-    "minimum": minimum_filter,
-}
-
-
-def _in_float(images: Tensor, reach: int, apply: Callable[[Tensor], Tensor]) -> Tensor:
-    """Check the images and apply a filter in float32 at least: half precision would lose grey levels in the sums."""
-    if not images.is_floating_point():
-        found = str(images.dtype).removeprefix("torch.")
-        raise InputError("image", "must be floating point in [0, 1]", found, "divide by the type's maximum")
-    if images.ndim < len(_AXES) or min(images.shape[-2:]) <= reach:
-        rule = f"must be at least {reach + 1} × {reach + 1} pixels for the filter"
-        raise InputError("image", rule, " × ".join(map(str, images.shape)) or "a number", "use larger images")
-    computed = images if images.dtype in _COMPUTED else images.float()
-    return apply(computed).to(images.dtype)
-
-
-def _smooth(images: Tensor, weights: tuple[float, ...]) -> Tensor:
-    for axis in _AXES:
-        images = _smooth_along(images, weights, axis)
-    return images
-
-
-def _smooth_along(images: Tensor, weights: tuple[float, ...], axis: int) -> Tensor:
-    reach = len(weights) - 1
-    shifted = _shifts(images, reach, axis)
-    total = images * weights[0]
-    for step, weight in enumerate(weights[1:], start=1):  # twins are added first: a flip changes no bit
-        total.add_(shifted[reach - step] + shifted[reach + step], alpha=weight)
-    return total
-
-
-def _minimum(images: Tensor) -> Tensor:
-    for axis in _AXES:
-        left, centre, right = _shifts(images, 1, axis)
-        images = torch.minimum(torch.minimum(left, right), centre)
-    return images
-
-
-def _shifts(images: Tensor, reach: int, axis: int) -> list[Tensor]:
-    """Views of the mirrored images, shifted by ``-reach`` to ``reach`` pixels.
-
-    Put together from flips, because ``torch.nn.functional.pad`` mirrors only certain numbers of axes, and its gradient
-    on CUDA repeats no bits.
-    """
-    side = images.shape[axis]
-    before = images.narrow(axis, 1, reach).flip(axis)
-    after = images.narrow(axis, side - 1 - reach, reach).flip(axis)
-    mirrored = torch.cat((before, images, after), axis)
-    return [mirrored.narrow(axis, start, side) for start in range(2 * reach + 1)]
+def _reach(name: str, size: int) -> int:
+    if size < 1 or size % 2 == 0:
+        raise ConfigError(f"{name}(size)", "must be odd", size, f"use {max(1, size) // 2 * 2 + 1}")
+    return size // 2

@@ -15,18 +15,23 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from monai_cxraug.errors import InputError
+from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.transforms.functional import neighbourhood
 from monai_cxraug.transforms.functional.filters import (
     FILTERS,
+    bilateral_filter,
     gaussian_blur,
     gaussian_weights,
+    maximum_filter,
+    median_filter,
     minimum_filter,
+    percentile_filter,
     unsharp_mask,
 )
 
 Image = NDArray[np.float64]
 SIZES = [(9, 9), (9, 31), (64, 64), (33, 10), (101, 64)]
-REACH = {"gaussian": 2, "unsharp": 8, "minimum": 1}
+REACH = {"gaussian": 2, "unsharp": 8, "minimum": 1, "maximum": 1, "median": 1, "bilateral": 2}
 EACH = pytest.mark.parametrize("name", FILTERS)
 #: a sum of 17 × 17 weighted values below 1 in float32, and in float64.
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
@@ -37,11 +42,21 @@ def picture(size: tuple[int, ...], seed: int = 0) -> Image:
 
 
 def by_scipy(name: str, image: Image) -> Image:
-    if name == "minimum":
-        return np.asarray(ndimage.minimum_filter(image, 3, mode="mirror"))
+    if name in ("minimum", "maximum", "median"):
+        return np.asarray(getattr(ndimage, f"{name}_filter")(image, 3, mode="mirror"))
+    if name == "bilateral":
+        return np.asarray(ndimage.generic_filter(image, weigh_disc, 5, mode="mirror"))
     if name == "gaussian":
         return np.asarray(ndimage.gaussian_filter(image, 1.1, mode="mirror", radius=2))
     return np.asarray(np.clip(2 * image - ndimage.gaussian_filter(image, 2.0, mode="mirror", truncate=4), 0, 1))
+
+
+def weigh_disc(values: Image) -> float:
+    """The bilateral filter of a 5 × 5 square in reading order, its corners left out."""
+    y, x = np.divmod(np.arange(25), 5) - np.array([[2], [2]])
+    weights = np.exp(-(y**2 + x**2) / (2 * 2.0**2)) * np.exp(-((values - values[12]) ** 2) / (2 * 0.1**2))
+    weights[y**2 + x**2 > 4] = 0
+    return float((weights * values).sum() / weights.sum())
 
 
 def by_hand(name: str, image: Image) -> Image:
@@ -58,7 +73,11 @@ def by_hand(name: str, image: Image) -> Image:
             rows = [mirrored(y + step, high) for step in steps]
             columns = [mirrored(x + step, wide) for step in steps]
             around = image[np.ix_(rows, columns)]
-            result[y, x] = around.min() if name == "minimum" else (around * weights).sum()
+            choose = {"minimum": np.min, "maximum": np.max, "median": np.median}
+            if name == "bilateral":
+                result[y, x] = weigh_disc(around.ravel())
+            else:
+                result[y, x] = choose[name](around) if name in choose else (around * weights).sum()
     return np.clip(2 * image - result, 0, 1) if name == "unsharp" else result
 
 
@@ -122,6 +141,100 @@ def test_weights_of_a_gaussian(sigma: float, reach: int) -> None:
     assert_allclose(np.log(half / half[0]), -(np.arange(reach + 1) ** 2) / (2 * sigma**2), rtol=1e-12, atol=1e-15)
 
 
+def test_more_filters_as_opencv() -> None:
+    cv2 = pytest.importorskip("cv2")
+    image = ndimage.gaussian_filter(picture((65, 48)), 1).astype(np.float32)
+    tensor = torch.from_numpy(image)
+    for size in (3, 7):
+        assert_array_equal(maximum_filter(tensor, size), cv2.dilate(image, np.ones((size, size), np.uint8)))
+    for size in (3, 5):
+        inner = np.s_[size:-size, size:-size]  # OpenCV repeats the outermost pixel here
+        assert_array_equal(median_filter(tensor, size)[inner], cv2.medianBlur(image, size)[inner])
+    for size, value, space in ((5, 0.1, 2.0), (9, 0.05, 3.0)):
+        # OpenCV looks the exponential up in a table
+        expected = cv2.bilateralFilter(image, size, value, space)
+        assert_allclose(bilateral_filter(tensor, size, value, space), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+@pytest.mark.parametrize("percentile", [0.0, 10.0, 33.3, 50.0, 90.0, 100.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_percentiles_as_scipy(size: int, percentile: float, dtype: torch.dtype) -> None:
+    image = torch.from_numpy(picture((21, 18))).to(dtype)
+    expected = ndimage.percentile_filter(image.numpy(), percentile, size, mode="mirror")
+    assert_array_equal(percentile_filter(image, percentile, size), expected)
+
+
+@pytest.mark.parametrize("wanted", range(9))
+def test_a_network_selects_its_rank_of_every_order_of_zeros_and_ones(wanted: int) -> None:
+    """By the zero-one principle (Knuth, section 5.3.4) it then does so for any values."""
+    values = (np.arange(2**9)[:, None] >> np.arange(9)) & 1
+    columns = list(values.T.copy())
+    for low, high in neighbourhood.selection_network(9, wanted):
+        pair = np.minimum(columns[low], columns[high]), np.maximum(columns[low], columns[high])
+        columns[low], columns[high] = pair
+    assert_array_equal(columns[wanted], np.sort(values, axis=1)[:, wanted])
+
+
+#: settings that the named filters do not have.
+MORE: dict[str, Callable[[Tensor], Tensor]] = {
+    **FILTERS,
+    "minimum 5": lambda image: minimum_filter(image, 5),
+    "maximum 7": lambda image: maximum_filter(image, 7),
+    "median 5": lambda image: median_filter(image, 5),
+    "percentile": lambda image: percentile_filter(image, 80, 5),
+    "gaussian 3": lambda image: gaussian_blur(image, 0.8, 3),
+    "gaussian, any size": lambda image: gaussian_blur(image, 1.5, None),
+}
+
+
+@pytest.mark.skipif(bool(neighbourhood.LOOPS.absence), reason=f"no compiled loops: {neighbourhood.LOOPS.absence}")
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("shape", [(9, 9), (3, 37, 64), (2, 5, 40, 95), (1, 130, 17), (70, 40, 33)])
+def test_compiled_loops_give_the_bits_of_torch(
+    name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.from_numpy(picture(shape)).float()
+    compiled = MORE[name](image)
+    monkeypatch.setenv("CXRAUG_KERNELS", "off")
+    if name == "bilateral":
+        assert_allclose(compiled, MORE[name](image), rtol=0, atol=1e-6)
+    else:
+        assert torch.equal(compiled, MORE[name](image))
+
+
+@EACH
+def test_eight_bits_are_rounded(name: str) -> None:
+    levels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 20, 24), dtype=np.uint8))
+    filtered = FILTERS[name](levels)
+    assert filtered.dtype == torch.uint8
+    exact = FILTERS[name](levels.double() / 255) * 255
+    assert (filtered.double() - exact).abs().max() <= 0.5 + 1e-4
+
+
+BAD: list[Callable[[Tensor], Tensor]] = [
+    lambda image: gaussian_blur(image, 0.0),
+    lambda image: gaussian_blur(image, float("nan")),
+    lambda image: gaussian_blur(image, 1.0, 4),
+    lambda image: unsharp_mask(image, -1.0),
+    lambda image: minimum_filter(image, 2),
+    lambda image: maximum_filter(image, -3),
+    lambda image: median_filter(image, 17),
+    lambda image: percentile_filter(image, 101.0),
+    lambda image: percentile_filter(image, float("nan")),
+    lambda image: bilateral_filter(image, 4),
+    lambda image: bilateral_filter(image, 5, 0.0),
+    lambda image: bilateral_filter(image, 5, 0.1, -1.0),
+]
+
+
+@pytest.mark.parametrize("apply", BAD)
+def test_bad_settings_are_one_line(apply: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply(torch.zeros(40, 40))
+    assert "\n" not in str(caught.value)
+
+
 # --- properties ---
 
 PICTURES = arrays.arrays(
@@ -141,7 +254,9 @@ def test_a_plain_image_stays_as_it_is(name: str, value: float) -> None:
 def test_flips_commute_to_the_bit(name: str, image: Image) -> None:
     tensor, apply = torch.from_numpy(image), FILTERS[name]
     for axes in ((-1,), (-2,), (-2, -1)):
-        assert torch.equal(apply(tensor.flip(axes)), apply(tensor).flip(axes))
+        # the bilateral filter adds twins in another order
+        rounding = 1e-14 if name == "bilateral" else 0.0
+        assert_allclose(apply(tensor.flip(axes)), apply(tensor).flip(axes), rtol=0, atol=rounding)
     assert_allclose(apply(tensor.T), apply(tensor).T, rtol=0, atol=1e-13)
 
 
@@ -237,6 +352,11 @@ def test_a_pixel_that_is_no_number_stays_visible(name: str) -> None:
     image = torch.zeros(30, 30)
     image[15, 15] = torch.nan
     unknown, reach = FILTERS[name](image).isnan(), REACH[name]
+    if name == "bilateral":  # a disc
+        assert unknown[15, 13:18].all()
+        assert unknown[13:18, 15].all()
+        assert unknown.sum() == 13
+        return
     assert unknown[15 - reach : 16 + reach, 15 - reach : 16 + reach].all()
     assert unknown.sum() == (2 * reach + 1) ** 2
 
@@ -255,9 +375,9 @@ def test_an_image_smaller_than_the_reach_is_refused(name: str, shape: str | tupl
 
 
 @EACH
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
 def test_whole_numbers_are_refused(name: str, dtype: torch.dtype) -> None:
-    with pytest.raises(InputError, match=r"image: must be floating point in \[0, 1\]; found "):
+    with pytest.raises(InputError, match=r"image: must be floating point in \[0, 1\], or uint8; found "):
         FILTERS[name](torch.zeros(12, 12, dtype=dtype))
 
 
