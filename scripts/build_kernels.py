@@ -20,7 +20,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 #: each is compiled to ``_<its name>`` beside it.
-SOURCES = ("monai_cxraug/data/kernels.c", "monai_cxraug/transforms/functional/neighbourhood.c")
+SOURCES = (
+    "monai_cxraug/data/kernels.c",
+    "monai_cxraug/transforms/functional/levels.c",
+    "monai_cxraug/transforms/functional/neighbourhood.c",
+)
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 # No fused multiply-add: the same source gives the same bits on every processor. Nobody looks at floating-point flags,
 # which would forbid comparing several numbers at once.

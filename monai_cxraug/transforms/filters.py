@@ -1,100 +1,121 @@
-"""The filters of :mod:`~monai_cxraug.transforms.functional.filters` as transforms."""
+"""The filters of :mod:`~monai_cxraug.transforms.functional.filters` as transforms: array, dictionary and random.
+
+Settings are those of the functions. The random versions draw a setting that is given as a pair ``(low, high)``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar
-
-from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
-
-from monai_cxraug.transforms.functional.filters import FILTERS
+from monai_cxraug.transforms.functional import filters
+from monai_cxraug.transforms.pairs import ImageTransform, ImageTransformd, RandImageTransform, RandImageTransformd
 
 
-class _RadiographFilter(Transform):
-    backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's own way to declare it
-    name: ClassVar[str]
-
-    def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Filter one image, or a batch.
-
-        Args:
-            image: floating point ``[..., H, W]`` in [0, 1]; an array, a tensor or a ``MetaTensor``.
-
-        Returns:
-            The same kind, shape and type, metadata kept.
-
-        Raises:
-            InputError: another type, or an image too small for the filter.
-        """
-        filtered = FILTERS[self.name](convert_to_tensor(image, track_meta=False))
-        result: NdarrayOrTensor = convert_to_dst_type(filtered, image)[0]
-        return result
+class RadiographBlur(ImageTransform, function=filters.gaussian_blur):
+    """Gaussian blur: :func:`~monai_cxraug.transforms.functional.filters.gaussian_blur`."""
 
 
-class _RadiographFilterd(MapTransform):
-    backend = _RadiographFilter.backend
-    filter: ClassVar[type[_RadiographFilter]]
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = self.filter()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Filter the images of a sample."""
-        sample = dict(data)
-        for key in self.key_iterator(sample):
-            sample[key] = self.transform(sample[key])
-        return sample
+class RadiographBlurd(ImageTransformd, array=RadiographBlur):
+    """Dictionary version of :class:`RadiographBlur`."""
 
 
-class RadiographBlur(_RadiographFilter):
-    """Gaussian blur, 5 × 5 and sigma 1.1; see :func:`~monai_cxraug.transforms.functional.filters.gaussian_blur`."""
-
-    name = "gaussian"
+class RandRadiographBlur(RandImageTransform, array=RadiographBlur, sigma=(0.5, 1.5)):
+    """Random version of :class:`RadiographBlur`."""
 
 
-class RadiographUnsharpMask(_RadiographFilter):
-    """Unsharp masking with sigma 2; see :func:`~monai_cxraug.transforms.functional.filters.unsharp_mask`."""
-
-    name = "unsharp"
+class RandRadiographBlurd(RandImageTransformd, array=RandRadiographBlur):
+    """Dictionary version of :class:`RandRadiographBlur`."""
 
 
-class RadiographMinimum(_RadiographFilter):
-    """3 × 3 minimum; see :func:`~monai_cxraug.transforms.functional.filters.minimum_filter`."""
-
-    name = "minimum"
+class RadiographUnsharpMask(ImageTransform, function=filters.unsharp_mask):
+    """Unsharp masking: :func:`~monai_cxraug.transforms.functional.filters.unsharp_mask`."""
 
 
-class RadiographBlurd(_RadiographFilterd):
-    """Dictionary version of :class:`RadiographBlur`.
-
-    Args:
-        keys: images.
-        allow_missing_keys: whether an absent key is no error.
-    """
-
-    filter = RadiographBlur
+class RadiographUnsharpMaskd(ImageTransformd, array=RadiographUnsharpMask):
+    """Dictionary version of :class:`RadiographUnsharpMask`."""
 
 
-class RadiographUnsharpMaskd(_RadiographFilterd):
-    """Dictionary version of :class:`RadiographUnsharpMask`.
-
-    Args:
-        keys: images.
-        allow_missing_keys: whether an absent key is no error.
-    """
-
-    filter = RadiographUnsharpMask
+class RandRadiographUnsharpMask(RandImageTransform, array=RadiographUnsharpMask, sigma=(1.0, 3.0)):
+    """Random version of :class:`RadiographUnsharpMask`."""
 
 
-class RadiographMinimumd(_RadiographFilterd):
-    """Dictionary version of :class:`RadiographMinimum`.
+class RandRadiographUnsharpMaskd(RandImageTransformd, array=RandRadiographUnsharpMask):
+    """Dictionary version of :class:`RandRadiographUnsharpMask`."""
 
-    Args:
-        keys: images.
-        allow_missing_keys: whether an absent key is no error.
-    """
 
-    filter = RadiographMinimum
+class RadiographMinimum(ImageTransform, function=filters.minimum_filter):
+    """Darkest of a square: :func:`~monai_cxraug.transforms.functional.filters.minimum_filter`."""
+
+
+class RadiographMinimumd(ImageTransformd, array=RadiographMinimum):
+    """Dictionary version of :class:`RadiographMinimum`."""
+
+
+class RandRadiographMinimum(RandImageTransform, array=RadiographMinimum):
+    """Random version of :class:`RadiographMinimum`."""
+
+
+class RandRadiographMinimumd(RandImageTransformd, array=RandRadiographMinimum):
+    """Dictionary version of :class:`RandRadiographMinimum`."""
+
+
+class RadiographMaximum(ImageTransform, function=filters.maximum_filter):
+    """Brightest of a square: :func:`~monai_cxraug.transforms.functional.filters.maximum_filter`."""
+
+
+class RadiographMaximumd(ImageTransformd, array=RadiographMaximum):
+    """Dictionary version of :class:`RadiographMaximum`."""
+
+
+class RandRadiographMaximum(RandImageTransform, array=RadiographMaximum):
+    """Random version of :class:`RadiographMaximum`."""
+
+
+class RandRadiographMaximumd(RandImageTransformd, array=RandRadiographMaximum):
+    """Dictionary version of :class:`RandRadiographMaximum`."""
+
+
+class RadiographMedian(ImageTransform, function=filters.median_filter):
+    """Median of a square: :func:`~monai_cxraug.transforms.functional.filters.median_filter`."""
+
+
+class RadiographMediand(ImageTransformd, array=RadiographMedian):
+    """Dictionary version of :class:`RadiographMedian`."""
+
+
+class RandRadiographMedian(RandImageTransform, array=RadiographMedian):
+    """Random version of :class:`RadiographMedian`."""
+
+
+class RandRadiographMediand(RandImageTransformd, array=RandRadiographMedian):
+    """Dictionary version of :class:`RandRadiographMedian`."""
+
+
+class RadiographPercentile(ImageTransform, function=filters.percentile_filter):
+    """Percentile of a square: :func:`~monai_cxraug.transforms.functional.filters.percentile_filter`."""
+
+
+class RadiographPercentiled(ImageTransformd, array=RadiographPercentile):
+    """Dictionary version of :class:`RadiographPercentile`."""
+
+
+class RandRadiographPercentile(RandImageTransform, array=RadiographPercentile, percentile=(25.0, 75.0)):
+    """Random version of :class:`RadiographPercentile`."""
+
+
+class RandRadiographPercentiled(RandImageTransformd, array=RandRadiographPercentile):
+    """Dictionary version of :class:`RandRadiographPercentile`."""
+
+
+class RadiographBilateral(ImageTransform, function=filters.bilateral_filter):
+    """Smoothing that keeps edges: :func:`~monai_cxraug.transforms.functional.filters.bilateral_filter`."""
+
+
+class RadiographBilaterald(ImageTransformd, array=RadiographBilateral):
+    """Dictionary version of :class:`RadiographBilateral`."""
+
+
+class RandRadiographBilateral(RandImageTransform, array=RadiographBilateral, sigma_value=(0.05, 0.2)):
+    """Random version of :class:`RadiographBilateral`."""
+
+
+class RandRadiographBilaterald(RandImageTransformd, array=RandRadiographBilateral):
+    """Dictionary version of :class:`RandRadiographBilateral`."""

@@ -86,6 +86,6 @@ def test_names_do_not_clash_with_monais(name: str) -> None:
 @EACH
 def test_what_a_filter_refuses(name: str) -> None:
     with pytest.raises(InputError, match="must be floating point"):
-        pair(name)[0](np.zeros((1, 20, 20), np.uint8))
+        pair(name)[0](np.zeros((1, 20, 20), np.int32))
     with pytest.raises(InputError, match="must be at least"):
         pair(name)[1]({"image": np.zeros((1, 20, 1), np.float32)})

@@ -172,6 +172,23 @@ def in_float(images: Tensor, reach: int, apply: Callable[[Tensor], Tensor]) -> T
     Raises:
         InputError: another type, or an image too small.
     """
+    require_images(images, reach)
+    if images.dtype == torch.uint8:
+        return (apply(images.float() / 255) * 255).round_().clamp_(0, 255).to(torch.uint8)
+    computed = images if images.dtype in _COMPUTED else images.float()
+    return apply(computed).to(images.dtype)
+
+
+def require_images(images: Tensor, reach: int = 0) -> None:
+    """Refuse what is no image.
+
+    Args:
+        images: floating point in [0, 1], or uint8, ``[..., H, W]``.
+        reach: pixels that are mirrored at a border; the image must be larger.
+
+    Raises:
+        InputError: another type, or an image too small.
+    """
     if not images.is_floating_point() and images.dtype != torch.uint8:
         found = str(images.dtype).removeprefix("torch.")
         rule = "must be floating point in [0, 1], or uint8"
@@ -179,10 +196,6 @@ def in_float(images: Tensor, reach: int, apply: Callable[[Tensor], Tensor]) -> T
     if images.ndim < 2 or min(images.shape[-2:]) <= reach:
         rule = f"must be at least {reach + 1} × {reach + 1} pixels for the filter"
         raise InputError("image", rule, " × ".join(map(str, images.shape)) or "a number", "use larger images")
-    if images.dtype == torch.uint8:
-        return (apply(images.float() / 255) * 255).round_().clamp_(0, 255).to(torch.uint8)
-    computed = images if images.dtype in _COMPUTED else images.float()
-    return apply(computed).to(images.dtype)
 
 
 def gaussian_weights(sigma: float, reach: int) -> tuple[float, ...]:

@@ -5,16 +5,15 @@ Borders are mirrored without repeating the outermost pixel, ``d c b | a b c d | 
 
 Two ways give the same bits (:func:`bilateral` within 1e-6): sums, minima and maxima of shifted views with torch, on any
 device and differentiable; and compiled loops (``neighbourhood.c``) for float32 on the CPU where no gradient is wanted,
-on as many threads as torch has. Neither is a ``conv2d``, which on one channel is slower, and which autocast, TF32 or a choice of algorithm changes.
+on as many threads as torch has. Neither is a ``conv2d``, which on one channel is slower, and which autocast, TF32 or a
+choice of algorithm changes.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -23,12 +22,11 @@ import torch
 from torch import Tensor
 
 from monai_cxraug.compiled import Compiled
+from monai_cxraug.transforms.functional.threads import in_threads
 
 _SIZE, _POINTER, _INT = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
 _IMAGES = [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE]
 _AXES: Final = (-2, -1)
-#: pixels below which another thread costs more than it brings.
-_PIXELS_A_THREAD: Final = 2**15
 _NO_MEMORY: Final = -1
 
 
@@ -38,9 +36,6 @@ def _declare(functions: Any) -> None:
     functions.cxraug_median.argtypes = _IMAGES
     functions.cxraug_rank.argtypes = [*_IMAGES, _SIZE, _POINTER, _SIZE, _SIZE]
     functions.cxraug_bilateral.argtypes = [*_IMAGES, _SIZE, _POINTER, _POINTER, _SIZE, ctypes.c_float]
-    functions.cxraug_blend_tables.argtypes = [*_IMAGES, _POINTER, _SIZE, _SIZE, _SIZE, _SIZE]
-    functions.cxraug_count_levels.argtypes = [*_IMAGES, _SIZE, _SIZE]
-    functions.cxraug_count_levels.restype = None
 
 
 #: the compiled loops.
@@ -60,7 +55,7 @@ def smooth(images: Tensor, weights: Sequence[float]) -> Tensor:
     Returns:
         The same shape and type.
     """
-    if _compiled(images):
+    if is_compiled(images):
         return _smooth_compiled(images, weights, sharpen=False)
     for axis in _AXES:
         images = _smooth_along(images, weights, axis)
@@ -69,7 +64,7 @@ def smooth(images: Tensor, weights: Sequence[float]) -> Tensor:
 
 def sharpen(images: Tensor, weights: Sequence[float]) -> Tensor:
     """``2 * images - smooth(images, weights)``, cut to [0, 1]; arguments as those of :func:`smooth`."""
-    if _compiled(images):
+    if is_compiled(images):
         return _smooth_compiled(images, weights, sharpen=True)
     return (2 * images - smooth(images, weights)).clamp(0, 1)
 
@@ -105,7 +100,7 @@ def extreme(images: Tensor, reach: int, largest: bool) -> Tensor:
     Returns:
         The same shape and type.
     """
-    if _compiled(images):
+    if is_compiled(images):
         done = _each(images, lambda *place: LOOPS.functions.cxraug_extreme(*place, reach, int(largest)))
         if done is not None:
             return done
@@ -134,7 +129,7 @@ def rank(images: Tensor, reach: int, wanted: int) -> Tensor:
     """
     side = 2 * reach + 1
     swaps = selection_network(side * side, wanted)
-    if _compiled(images):
+    if is_compiled(images):
         done = _each(images, _rank_loop(reach, wanted, swaps))
         if done is not None:
             return done
@@ -204,7 +199,7 @@ def bilateral(images: Tensor, reach: int, sigma_value: float, sigma_space: float
     disc = [(y, x) for y in steps for x in steps if x * x + y * y <= reach * reach]
     closeness = [math.exp(-0.5 * (y * y + x * x) / sigma_space**2) for y, x in disc]
     steepness = 0.5 / sigma_value**2
-    if _compiled(images):
+    if is_compiled(images):
         stride = images.shape[-1] + 2 * reach
         offsets = torch.tensor([y * stride + x for y, x in disc], dtype=torch.int64)
         values = torch.tensor(closeness, dtype=torch.float32)
@@ -238,7 +233,7 @@ def shifts(images: Tensor, reach: int, axis: int) -> list[Tensor]:
 # --- compiled loops ---
 
 
-def _compiled(images: Tensor) -> bool:
+def is_compiled(images: Tensor) -> bool:
     """Whether the compiled loops can do it."""
     wanted = images.requires_grad and torch.is_grad_enabled()
     plain = type(images) is Tensor and images.dtype == torch.float32 and images.device.type == "cpu"
@@ -261,27 +256,3 @@ def _each(images: Tensor, loop: Callable[..., int]) -> Tensor | None:
     if _NO_MEMORY in statuses:
         raise MemoryError
     return None if any(statuses) else result
-
-
-def in_threads(run: Callable[[int, int], int], count: int, pixels: int) -> list[int]:
-    """Do pieces of work in as many threads as torch has, where there is enough of it.
-
-    Args:
-        run: does images ``first`` to ``last`` without Python's lock.
-        count: number of images.
-        pixels: of all images.
-
-    Returns:
-        What each piece answered.
-    """
-    threads = max(1, min(torch.get_num_threads(), count, pixels // _PIXELS_A_THREAD))
-    if threads == 1:
-        return [run(0, count)]
-    cuts = [count * k // threads for k in range(threads + 1)]
-    return list(_pool(os.getpid(), threads).map(run, cuts[:-1], cuts[1:]))
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process; a forked one has none of its parent's."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="cxraug-filter")
