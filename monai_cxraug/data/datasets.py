@@ -118,6 +118,7 @@ class PackDataset(Dataset):
         fraction_seed: of the choice of patients.
         transform: MONAI transform of the sample dictionary; a random one is seeded by the draw.
         seed: of the random transforms.
+        repeat_transform: another one, done first to samples that were drawn before in the same pass.
     """
 
     def __init__(
@@ -132,9 +133,10 @@ class PackDataset(Dataset):
         fraction_seed: int = 0,
         transform: Callable[[Sample], Sample] | None = None,
         seed: int = 0,
+        repeat_transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
         self.parts = [PackRows(manifest, split, where, findings, size, having, fraction, fraction_seed)]
-        self.seed = seed
+        self.seed, self.repeat_transform = seed, repeat_transform
         refuse_unreal_evaluation(self.real.manifest, self.real.rows)
         super().__init__(list(range(len(self.real))), transform)
 
@@ -167,9 +169,12 @@ class PackDataset(Dataset):
         draw = index if isinstance(index, Draw) else Draw(int(index), int(index))
         part, position = self.locate(draw.index)
         sample = part.sample(position)
-        if self.transform is None:
-            return sample
-        if isinstance(self.transform, Randomizable):
-            seed = np.random.SeedSequence([self.seed, draw.number]).generate_state(1)[0]
-            self.transform.set_random_state(seed=int(seed))
-        return self.transform(sample)
+        if draw.again and self.repeat_transform is not None:
+            sample = self._seeded(self.repeat_transform, draw.number, 1)(sample)
+        return sample if self.transform is None else self._seeded(self.transform, draw.number)(sample)
+
+    def _seeded(self, transform: Callable[[Sample], Sample], *number: int) -> Callable[[Sample], Sample]:
+        if isinstance(transform, Randomizable):
+            seed = np.random.SeedSequence([self.seed, *number]).generate_state(1)[0]
+            transform.set_random_state(seed=int(seed))
+        return transform

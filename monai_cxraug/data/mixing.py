@@ -40,6 +40,7 @@ class MixedDataset(PackDataset):
         held_out: evaluation images, ``{manifest, split, where}`` each, whose patients nothing may have seen. The other
             patients of ``manifest`` are held out in any case.
         allow_synthetic_majority: permit more synthetic than real images (evidence rule 2).
+        repeat_transform: done first to samples that were drawn before in the same pass.
 
     Raises:
         LeakageError: a generator saw a patient outside the training images, or an evaluation patient is among them.
@@ -62,6 +63,7 @@ class MixedDataset(PackDataset):
         duplicates: Mapping[str, int] | None = None,
         held_out: Sequence[Mapping[str, Any]] = (),
         allow_synthetic_majority: bool = False,
+        repeat_transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
         super().__init__(
             manifest,
@@ -73,6 +75,7 @@ class MixedDataset(PackDataset):
             fraction_seed=fraction_seed,
             transform=transform,
             seed=seed,
+            repeat_transform=repeat_transform,
         )
         outside = self._held_out_patients(held_out)
         for folder in synthetic:

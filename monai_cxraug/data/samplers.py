@@ -20,10 +20,12 @@ class Draw:
     Args:
         index: row of the data set.
         number: how many samples were drawn before it; seeds the sample's random transforms.
+        again: whether this row was drawn before in the same pass, as oversampling does.
     """
 
     index: int
     number: int
+    again: bool = False
 
 
 class Order(Protocol):
@@ -93,7 +95,7 @@ class SeededBatches(Sampler[list[Draw]]):
         self.seed, self.steps, self.rank, self.world = seed, steps, rank, world
         self.size_at: Callable[[int], int] = batch_size if callable(batch_size) else lambda seen: batch_size
         self.skip = 0
-        self._cached: tuple[int, NDArray[np.int64]] | None = None
+        self._cached: tuple[int, NDArray[np.int64], NDArray[np.bool_]] | None = None
         self._require(self.size_at(0))
 
     def __len__(self) -> int:
@@ -110,15 +112,19 @@ class SeededBatches(Sampler[list[Draw]]):
             if batch >= self.skip:
                 self._require(size)
                 first = seen + self.rank * size
-                yield [Draw(self._index(number), number) for number in range(first, first + size)]
+                yield [self._draw(number) for number in range(first, first + size)]
             seen += size * self.world
             batch += 1
 
-    def _index(self, number: int) -> int:
+    def _draw(self, number: int) -> Draw:
         epoch, position = divmod(number, len(self.order))
         if self._cached is None or self._cached[0] != epoch:
-            self._cached = epoch, self.order.rows(self.seed, epoch)
-        return int(self._cached[1][position])
+            rows = self.order.rows(self.seed, epoch)
+            again = np.ones(len(rows), dtype=bool)
+            again[np.unique(rows, return_index=True)[1]] = False
+            self._cached = epoch, rows, again
+        _, rows, again = self._cached
+        return Draw(int(rows[position]), number, bool(again[position]))
 
     def _require(self, size: int) -> None:
         if size < 1 or size * self.world > len(self.order):

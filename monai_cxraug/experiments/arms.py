@@ -48,6 +48,9 @@ ARMS: dict[str, Arm] = {
     "ldam_loss": Arm("margins by class size, weighted in the last fifth", overlay="loss_ldam"),
     "auc_loss": Arm("AUC margin loss", overlay="loss_auc_margin"),
     "oversampled": Arm("images of rare classes drawn as often as those of the largest", overlay="sampling_over"),
+    "augmented": Arm(
+        "as oversampled, repeated images turned, shifted, sheared and cropped", overlay="sampling_augmented"
+    ),
     "undersampled": Arm("images of common classes left out, others in every pass", overlay="sampling_under"),
     "balanced_batches": Arm("batches with equally many images of every class", overlay="sampling_balanced"),
     "duplicate_real": Arm(

@@ -60,7 +60,7 @@ def test_resampling_outside_training_is_refused(manifest: Path, tmp_path: Path) 
 
 
 def test_overlays_change_the_loss_or_the_sampling_and_nothing_else() -> None:
-    assert len(REMEDIES) == 10
+    assert len(REMEDIES) == 11
     for name in REMEDIES:
         config = json.loads((CONFIGS / f"{name}.json").read_text())
-        assert set(config) - {"_desc_", "reweight_after"} == {name.split("_")[0]}
+        assert set(config) - {"_desc_", "reweight_after", "repeat_transform"} == {name.split("_")[0]}

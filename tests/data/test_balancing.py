@@ -162,6 +162,19 @@ def test_a_resumed_training_draws_what_it_would_have_drawn(kind: type[Balancing]
     assert list(itertools.islice(resumed, 77)) == whole[123:]
 
 
+def test_draws_know_which_images_come_again_in_a_pass() -> None:
+    order = OverSampling(Table(binary(3, 20)))
+    first, second = (list(itertools.islice(SeededBatches(order, 8, 1), 5 * k, 5 * (k + 1))) for k in (0, 1))
+    for batches in (first, second):  # a pass each
+        draws = list(itertools.chain(*batches))
+        for index in range(23):
+            mine = [draw.again for draw in draws if draw.index == index]
+            assert mine == [False] + [True] * (len(mine) - 1)
+        assert sum(draw.again for draw in draws) == 17
+    plain = itertools.islice(SeededBatches(5, 2), 20)
+    assert not any(draw.again for batch in plain for draw in batch)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_a_pass_without_overlap(kind: type[Balancing], world: int) -> None:

@@ -157,3 +157,18 @@ def test_every_training_image_is_drawn_once_a_pass(tmp_path: Path, make_set) -> 
     loader = DataLoader(dataset, batch_sampler=SeededBatches(len(dataset), 4, seed=1, steps=2))
     names = list(itertools.chain(*(batch["name"] for batch in loader)))
     assert sorted(names) == [f"P{k:03d}.png" for k in range(8)]
+
+
+def test_images_that_come_again_get_a_transform_of_their_own(tmp_path: Path, make_set) -> None:
+    path = make_set(tmp_path)
+    plain = PackDataset(path, "train", transform=augment(), seed=3)
+    twice = PackDataset(path, "train", transform=augment(), seed=3, repeat_transform=RandAffined("image", 1.0, 1.0))
+    first = Draw(2, 40)
+    assert torch.equal(twice[first]["image"], plain[first]["image"])
+    again = Draw(2, 40, again=True)
+    assert not torch.equal(twice[again]["image"], plain[again]["image"])
+    assert torch.equal(twice[again]["image"], twice[again]["image"])
+    assert not torch.equal(twice[Draw(2, 41, again=True)]["image"], twice[again]["image"])
+    assert torch.equal(plain[again]["image"], plain[first]["image"])
+    bare = PackDataset(path, "train", repeat_transform=ScaleIntensityd("image", 0.0, 0.5))
+    assert bare[again]["image"].max() <= 0.5 < bare[first]["image"].max()
