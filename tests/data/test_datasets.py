@@ -162,7 +162,9 @@ def test_every_training_image_is_drawn_once_a_pass(tmp_path: Path, make_set) -> 
 def test_images_that_come_again_get_a_transform_of_their_own(tmp_path: Path, make_set) -> None:
     path = make_set(tmp_path)
     plain = PackDataset(path, "train", transform=augment(), seed=3)
-    twice = PackDataset(path, "train", transform=augment(), seed=3, repeat_transform=RandAffined("image", 1.0, 1.0))
+    twice = PackDataset(
+        path, "train", transform=augment(), seed=3, repeat_transform=RandAffined("image", prob=1.0, rotate_range=1.0)
+    )
     first = Draw(2, 40)
     assert torch.equal(twice[first]["image"], plain[first]["image"])
     again = Draw(2, 40, again=True)
