@@ -89,7 +89,7 @@ def test_what_has_no_features(make_generator, make_classifier, tmp_path: Path, m
     save_model(tmp_path / "bare" / "model.pt", "classifier", Classifier(1), {"size": 32})
     with pytest.raises(StateError, match="no patients_seen"):
         ClassifierFeatures(tmp_path / "bare")
-    monkeypatch.setitem(ARCHITECTURES, "flat", lambda channels, outputs: nn.Conv2d(channels, outputs, 32))
+    monkeypatch.setitem(ARCHITECTURES, "flat", lambda channels, outputs, dropout: nn.Conv2d(channels, outputs, 32))
     about = {"size": 32, "patients_seen": []}
     save_model(tmp_path / "flat" / "model.pt", "classifier", Classifier(1, "flat"), about)
     with pytest.raises(StateError, match="global average pooling"):
