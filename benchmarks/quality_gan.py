@@ -144,7 +144,7 @@ def _make_plan(args: argparse.Namespace) -> None:
         device=args.device,
         seed=args.seed,
     )
-    _write_real(plan, args.out)
+    write_real(plan, args.out)
     cost = {resolution: seconds_per_image(plan, resolution) for resolution in resolutions}
     # one phase at 4 px, two (fade, stable) at each other resolution, equally many images in each
     weights = {resolution: cost[resolution] * (1 if resolution == 4 else 2) for resolution in resolutions}
@@ -164,7 +164,7 @@ def _read_plan(out: Path) -> Any:
     return Plan(**{**plan, **by_resolution})
 
 
-def _write_real(plan: Any, out: Path) -> None:
+def write_real(plan: Any, out: Path) -> None:
     """Images of two disjoint halves of the training patients, equally many of both."""
     dataset = plan.dataset()
     patients = sorted(dataset.real.patients())
@@ -200,21 +200,21 @@ def run_measure(args: argparse.Namespace) -> None:
 
 
 def _measure(out: Path, features: Features | None) -> Iterator[dict[str, Any]]:
-    reference = _seen(out / "real.npy", features)
-    yield {"side": "floor", **_compare(reference, _seen(out / "floor.npy", features))}
+    reference = see(out / "real.npy", features)
+    yield {"side": "floor", **compare(reference, see(out / "floor.npy", features))}
     for side in SIDES:
         for path in sorted((out / side).glob("snapshot_*s.npy")):
             facts = load_json(path.with_suffix(".json"))
             known = {name: facts[name] for name in ("seconds", "images_seen", "resolution")}
-            yield {"side": side, **known, **_compare(reference, _seen(path, features))}
+            yield {"side": side, **known, **compare(reference, see(path, features))}
 
 
-def _seen(path: Path, features: Features | None) -> tuple[Images, Any]:
+def see(path: Path, features: Features | None) -> tuple[Images, Any]:
     images = np.load(path)
     return images, None if features is None else features(images)
 
 
-def _compare(real: tuple[Images, Any], other: tuple[Images, Any]) -> dict[str, float]:
+def compare(real: tuple[Images, Any], other: tuple[Images, Any]) -> dict[str, float]:
     from monai_cxraug.metrics.fidelity import (
         frechet_distance,
         kernel_distance,
