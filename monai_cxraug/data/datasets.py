@@ -92,6 +92,11 @@ class PackRows:
         """Count the kept rows in which each finding is known to be ``value``: 1 present, 0 absent."""
         return [int(number) for number in (self.label_matrix() == value).sum(axis=0)]
 
+    def prior(self) -> list[float]:
+        """Share of each finding's positives among the known labels; half an image is added to both sides."""
+        pairs = zip(self.count(1), self.count(0), strict=True)
+        return [(present + 0.5) / (present + absent + 1) for present, absent in pairs]
+
     def sample(self, position: int) -> Sample:
         """Return the sample dictionary of the position-th kept row."""
         row = int(self.rows[position])

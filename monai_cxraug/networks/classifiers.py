@@ -177,6 +177,7 @@ class Classifier(nn.Module):
 
     Attributes:
         settings: the arguments, from which a checkpoint rebuilds the network.
+        frozen: whether only the last layers learn.
 
     Raises:
         ConfigError: the architecture is unknown, there is no finding, or a setting is out of range.
@@ -208,7 +209,7 @@ class Classifier(nn.Module):
             "mean": mean,
             "std": std,
         }
-        self.mean, self.std = mean, std
+        self.mean, self.std, self.frozen = mean, std, False
         self.body = ARCHITECTURES[architecture](channels, outputs, dropout)
         if prior is not None:
             self._start_at(prior)
@@ -219,6 +220,40 @@ class Classifier(nn.Module):
     def head(self) -> nn.Linear:
         """The last dense layer."""
         return [module for module in self.body.modules() if isinstance(module, nn.Linear)][-1]
+
+    @property
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Weights of the last layers, which no other network's weights fill."""
+        last = getattr(self.body, "_fc", self.head)  # EfficientNet's has two dense layers
+        return list(last.parameters())
+
+    @property
+    def body_parameters(self) -> list[nn.Parameter]:
+        """All other weights."""
+        last = {id(parameter) for parameter in self.head_parameters}
+        return [parameter for parameter in self.body.parameters() if id(parameter) not in last]
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Let only the last layers learn, or all; a frozen body does not adapt its normalisation either.
+
+        Args:
+            frozen: whether the body keeps its weights.
+        """
+        if frozen == self.frozen:
+            return
+        self.frozen = frozen
+        for parameter in self.body_parameters:
+            parameter.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Switch to training, or to evaluation; the normalisations of a frozen body stay in evaluation."""
+        super().train(mode)
+        if self.frozen:
+            for module in self.body.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits.

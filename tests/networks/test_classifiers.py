@@ -66,3 +66,49 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 def test_no_findings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"outputs: .*at least one finding; found 0"):
         Classifier(0)
+
+
+@pytest.mark.parametrize("architecture", ["densenet121", "efficientnet_b1", "resnet50", "small_cnn"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_architecture_learns_and_is_rebuilt(architecture: str, channels: int) -> None:
+    torch.manual_seed(0)
+    network = Classifier(3, architecture, channels, dropout=0.5, prior=[0.5, 0.1, 0.01])
+    images = torch.rand(4, channels, 64, 64)
+    with torch.no_grad():
+        network.head.weight.zero_()
+    shares = torch.sigmoid(network.eval()(images))
+    torch.testing.assert_close(shares, torch.tensor([[0.5, 0.1, 0.01]]).expand(4, 3))
+    torch.nn.init.normal_(network.head.weight)
+    network.train()
+    torch.nn.functional.binary_cross_entropy_with_logits(network(images), torch.ones(4, 3)).backward()
+    assert all(parameter.grad is not None and (parameter.grad != 0).any() for parameter in network.parameters())
+    rebuilt = Classifier(**network.settings)
+    rebuilt.load_state_dict(network.state_dict())
+    assert torch.equal(rebuilt.eval()(images), network.eval()(images))
+
+
+@pytest.mark.slow
+def test_vgg_learns() -> None:
+    network = Classifier(2, "vgg16", dropout=0.5)
+    network(torch.rand(2, 1, 32, 32)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert sum(parameter.numel() for parameter in Classifier(1000, "vgg16", 3).parameters()) == 138_357_544
+
+
+def test_dropout_is_active_in_training_alone() -> None:
+    network = Classifier(2, "small_cnn", dropout=0.5)
+    images = torch.rand(8, 1, 32, 32)
+    assert torch.equal(network.eval()(images), network(images))
+    network.freeze()
+    network.train()  # the normalisations stand still, dropout does not
+    assert not torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"dropout": 1.0}, {"dropout": -0.1}, {"std": 0.0}, {"prior": [0.5]}, {"prior": [0.0, 0.5]}, {"prior": [0.5, 1.0]}],
+)
+def test_bad_settings_are_one_line(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Classifier(2, "small_cnn", **settings)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
