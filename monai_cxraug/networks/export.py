@@ -1,14 +1,20 @@
-"""A trained generator in the shape that exporters take: one tensor in, one tensor out."""
+"""Trained networks for other run-times: one tensor in, one tensor out."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
+from monai_cxraug.artifacts import atomic_path
+from monai_cxraug.errors import ConfigError
 from monai_cxraug.networks.weights import load_model
+
+_INSTALL: Final = "pip install 'monai-cxraug[onnx]'"
 
 
 class ExportedGenerator(nn.Module):
@@ -45,3 +51,36 @@ class ExportedGenerator(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load the weights of a model file, which are named as the network itself names them."""
         return self.network.load_state_dict(state_dict, strict, assign)
+
+
+def export_onnx(network: nn.Module, path: str | Path, size: int, channels: int = 1) -> Path:
+    """Write a classifier for other run-times (ONNX Runtime, OpenVINO); any number of images in a batch.
+
+    Args:
+        network: images ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]``; it is switched to evaluation.
+        path: ``.onnx`` file to write, with the weights in it.
+        size: side of the images in pixels.
+        channels: of the images.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: the packages that write it are not installed.
+    """
+    if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
+        raise ConfigError("export", "needs the packages onnx and onnxscript", f"no {missing[0]}", _INSTALL)
+    images = torch.rand(2, channels, size, size)
+    with atomic_path(Path(path)) as temporary, torch.inference_mode():
+        torch.onnx.export(
+            network.eval().to("cpu"),
+            (images,),
+            temporary,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return Path(path)
