@@ -2,9 +2,9 @@
 
     make bench-classifier
 
-Stock is MONAI's own ``DenseNet121`` in ``SupervisedTrainer`` and ``SupervisedEvaluator`` with their defaults; ours is the
-same network as the bundle builds it: channels last, bfloat16 autocast. Images are in memory on both sides. ``export``
-is the same network once more, through OpenVINO. Both sides run in this process in turn; a row holds medians.
+Stock is MONAI's own ``DenseNet121`` in ``SupervisedTrainer`` and ``SupervisedEvaluator`` with their defaults; ours is
+the same network as the bundle builds it: channels last, bfloat16 autocast. Images are in memory on both sides.
+``export`` is it once more, through OpenVINO. Both sides run in this process in turn; a row holds medians.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from monai_cxraug.data.manifest import Manifest, read_manifest, refuse_unreal_ev
 from monai_cxraug.data.pack import Pack
 from monai_cxraug.data.samplers import Draw
 from monai_cxraug.data.splits import choose_fraction
-from monai_cxraug.errors import InputError
+from monai_cxraug.errors import ConfigError, InputError, nearest
 from monai_cxraug.keys import IMAGE, LABEL, NAME, PATIENT, SOURCE
+from monai_cxraug.transforms.functional.contrast import CONTRASTS
 
 Sample = dict[str, Any]
 
@@ -35,6 +36,11 @@ class PackRows:
         having: keep only images positive for this finding.
         fraction: share of the patients to keep, in (0, 1]; for one seed, a smaller share is part of a larger one.
         fraction_seed: of the choice of patients.
+        contrast: change of contrast that every image gets; a key of
+            :data:`~monai_cxraug.transforms.functional.contrast.CONTRASTS`, or None.
+
+    Raises:
+        ConfigError: the change of contrast is unknown.
     """
 
     def __init__(
@@ -47,7 +53,13 @@ class PackRows:
         having: str | None = None,
         fraction: float = 1.0,
         fraction_seed: int = 0,
+        contrast: str | None = None,
     ) -> None:
+        if contrast is not None and contrast not in CONTRASTS:
+            raise ConfigError(
+                "contrast", "unknown change of contrast", repr(contrast), nearest(str(contrast), CONTRASTS)
+            )
+        self.contrast = contrast
         self.manifest: Manifest = read_manifest(manifest)
         self.pack = Pack(self.manifest.path.parent, self.manifest)
         self.findings = tuple(findings) if findings else self.manifest.findings
@@ -100,8 +112,9 @@ class PackRows:
     def sample(self, position: int) -> Sample:
         """Return the sample dictionary of the position-th kept row."""
         row = int(self.rows[position])
+        image = torch.from_numpy(self.pack.image(row, self.size))[None]  # [1, H, W]
         return {
-            IMAGE: torch.from_numpy(self.pack.image(row, self.size))[None],  # [1, H, W]
+            IMAGE: image if self.contrast is None else CONTRASTS[self.contrast](image),
             LABEL: self.labels[row].clone(),  # a transform may write into it
             NAME: str(self.manifest["image"][row]),
             PATIENT: str(self.manifest["patient_id"][row]),
@@ -124,6 +137,7 @@ class PackDataset(Dataset):
         transform: MONAI transform of the sample dictionary; a random one is seeded by the draw.
         seed: of the random transforms.
         repeat_transform: another one, done first to samples that were drawn before in the same pass.
+        contrast: change of contrast that every image gets, before any transform; see :class:`PackRows`.
     """
 
     def __init__(
@@ -139,8 +153,9 @@ class PackDataset(Dataset):
         transform: Callable[[Sample], Sample] | None = None,
         seed: int = 0,
         repeat_transform: Callable[[Sample], Sample] | None = None,
+        contrast: str | None = None,
     ) -> None:
-        self.parts = [PackRows(manifest, split, where, findings, size, having, fraction, fraction_seed)]
+        self.parts = [PackRows(manifest, split, where, findings, size, having, fraction, fraction_seed, contrast)]
         self.seed, self.repeat_transform = seed, repeat_transform
         refuse_unreal_evaluation(self.real.manifest, self.real.rows)
         super().__init__(list(range(len(self.real))), transform)

@@ -41,6 +41,7 @@ class MixedDataset(PackDataset):
             patients of ``manifest`` are held out in any case.
         allow_synthetic_majority: permit more synthetic than real images (evidence rule 2).
         repeat_transform: done first to samples that were drawn before in the same pass.
+        contrast: change of contrast that every image gets, real and synthetic alike.
 
     Raises:
         LeakageError: a generator saw a patient outside the training images, or an evaluation patient is among them.
@@ -64,6 +65,7 @@ class MixedDataset(PackDataset):
         held_out: Sequence[Mapping[str, Any]] = (),
         allow_synthetic_majority: bool = False,
         repeat_transform: Callable[[Sample], Sample] | None = None,
+        contrast: str | None = None,
     ) -> None:
         super().__init__(
             manifest,
@@ -76,6 +78,7 @@ class MixedDataset(PackDataset):
             transform=transform,
             seed=seed,
             repeat_transform=repeat_transform,
+            contrast=contrast,
         )
         outside = self._held_out_patients(held_out)
         for folder in synthetic:
@@ -126,7 +129,7 @@ class MixedDataset(PackDataset):
         if "salt" in provenance:  # images made elsewhere; our own generators name patients as their manifest does
             refuse_different_salts({str(self.real.manifest.path): self.real.manifest.info, str(folder): provenance})
         refuse_seen(_declared_patients(provenance, folder / "provenance.json"), outside, folder)
-        part = PackRows(folder, findings=self.findings, size=self.real.size)
+        part = PackRows(folder, findings=self.findings, size=self.real.size, contrast=self.real.contrast)
         if (part.manifest["source"] == "real").any():
             raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
         return part

@@ -15,7 +15,7 @@ from monai_cxraug.bundle_config import refuse_active
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.resampling import Fit
 from monai_cxraug.errors import ConfigError, InputError, nearest
-from monai_cxraug.experiments.arms import ARMS
+from monai_cxraug.experiments.arms import find_arm
 
 DATA_VARIABLE = "CXRAUG_DATA"
 _SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
@@ -129,7 +129,7 @@ class Experiment:
         name: short identifier.
         data: images by role.
         findings: the rare findings under study: each gets a generator and a comparison.
-        arms: ways to train the classifier; see :data:`~monai_cxraug.experiments.arms.ARMS`.
+        arms: ways to train the classifier; see :func:`~monai_cxraug.experiments.arms.find_arm`.
         endpoint: the primary comparison.
         title: one line for the report.
         classes: findings that the classifier learns; default every finding of the training manifest.
@@ -235,8 +235,7 @@ def _make(cls: type[T], value: Any, where: str) -> T:
 def _check(experiment: Experiment, where: str) -> None:
     _check_lists(experiment, where)
     for arm in (*experiment.arms, experiment.endpoint.arm, experiment.endpoint.reference):
-        if arm not in ARMS:
-            raise ConfigError(f"{where} key 'arms'", "unknown arm", repr(arm), nearest(str(arm), ARMS))
+        find_arm(str(arm), f"{where} key 'arms'")
     for key in ("arm", "reference"):
         arm = getattr(experiment.endpoint, key)
         if arm not in experiment.arms:

@@ -15,7 +15,7 @@ from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.mixing import evaluation_patients
 from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, LeakageError
-from monai_cxraug.experiments.arms import ARMS
+from monai_cxraug.experiments.arms import find_arm
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, make_experiment
 from monai_cxraug.labels import require_findings
 
@@ -124,9 +124,9 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path]) -> Plan:
         for seed in experiment.seeds:
             positives = _positives(experiment, manifests["train"], fraction, seed)
             for arm in experiment.arms:
-                for ratio in experiment.ratios if ARMS[arm].adds_images else (None,):
+                for ratio in experiment.ratios if find_arm(arm).adds_images else (None,):
                     counts = {name: max(1, round((ratio or 0) * n)) for name, n in positives.items()} if ratio else {}
-                    sets = _synthetic(counts, fraction, ratio, seed) if ARMS[arm].uses_generator else []
+                    sets = _synthetic(counts, fraction, ratio, seed) if find_arm(arm).uses_generator else []
                     for generator, one in sets:
                         generators[generator.id] = generator
                         synthetic[one.id] = one

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.errors import StateError
-from monai_cxraug.experiments.arms import ARMS, missing_controls
+from monai_cxraug.experiments.arms import find_arm, missing_controls
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.plan import CellPlan, Plan
 from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate, holm
@@ -172,7 +172,7 @@ def verdict(row: Mapping[str, Any], arms: Sequence[str]) -> str:
         ``helps``, ``no evidence``, ``harms``; or ``comparison incomplete`` when a generator is judged and a control is
         missing (evidence rule 3).
     """
-    if (ARMS[row["arm"]].uses_generator or ARMS[row["reference"]].uses_generator) and missing_controls(arms):
+    if any(find_arm(row[key]).uses_generator for key in ("arm", "reference")) and missing_controls(arms):
         return "comparison incomplete"
     if row["interval"] is None or row["p_holm"] is None:
         return "no evidence"

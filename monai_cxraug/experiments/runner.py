@@ -14,7 +14,7 @@ from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.errors import ConfigError, nearest
-from monai_cxraug.experiments.arms import ARMS, Additions
+from monai_cxraug.experiments.arms import Additions, find_arm
 from monai_cxraug.experiments.collect import write_results
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.plan import CellPlan, GeneratorPlan, Plan, SyntheticPlan, data_spec, make_plan
@@ -115,7 +115,7 @@ class Runner:
         settings = {
             **experiment.budget.classifier,
             **data_spec(experiment.data.train, plan.manifests["train"]),
-            **ARMS[cell.arm].overrides(Additions(cell.counts, sets)),
+            **find_arm(cell.arm).overrides(Additions(cell.counts, sets)),
             "findings": list(plan.classes),
             "size": experiment.data.train.size,
             "fraction": cell.fraction,
@@ -124,9 +124,8 @@ class Runner:
             "allow_synthetic_majority": experiment.allow_synthetic_majority,
             "seed": cell.seed,
         }
-        overlay = ARMS[cell.arm].overlay
         folder = self.run / "cells" / cell.id
-        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, images, [overlay] if overlay else [])
+        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, images, find_arm(cell.arm).overlays)
 
     def _train(
         self,

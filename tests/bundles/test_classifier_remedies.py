@@ -64,3 +64,32 @@ def test_overlays_change_the_loss_or_the_sampling_and_nothing_else() -> None:
     for name in REMEDIES:
         config = json.loads((CONFIGS / f"{name}.json").read_text())
         assert set(config) - {"_desc_", "reweight_after", "repeat_transform"} == {name.split("_")[0]}
+
+
+def test_a_model_is_used_with_the_contrast_it_was_trained_with(manifest: Path, tmp_path: Path) -> None:
+    answers = []
+    for overlays in ((), ("contrast_equalise",)):
+        out = train(manifest, tmp_path / "-".join(("out", *overlays)), *overlays)
+        settings = {"bundle_root": str(CONFIGS.parent), "output_dir": str(out), "manifest": str(manifest), "threads": 1}
+        run_stage(CONFIGS / "evaluate.json", {**settings, "checkpoint": str(out / "model.pt"), "device": "cpu"})
+        answers.append((out / "predictions.csv").read_text())
+    assert torch.load(out / "model.pt", weights_only=True)["about"]["contrast"] == "equalise"
+    plain = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
+    plain["about"]["contrast"] = "equalise"
+    torch.save(plain, tmp_path / "out" / "model.pt")
+    settings = {"bundle_root": str(CONFIGS.parent), "output_dir": str(tmp_path / "again"), "manifest": str(manifest)}
+    run_stage(
+        CONFIGS / "evaluate.json",
+        {**settings, "threads": 1, "checkpoint": str(tmp_path / "out" / "model.pt"), "device": "cpu"},
+    )
+    assert (tmp_path / "again" / "predictions.csv").read_text() != answers[0]  # the file decides, not the stage
+
+
+def test_small_networks_dropout_freezing_and_slow_bodies(manifest: Path, tmp_path: Path) -> None:
+    settings = {"architecture": "small_cnn", "dropout": 0.5, "frozen_steps": 4, "body_rate": 0.1}
+    frozen = train(manifest, tmp_path / "frozen", **settings)
+    moved = train(manifest, tmp_path / "moved", **{**settings, "frozen_steps": 2})
+    found = [torch.load(out / "model.pt", weights_only=True) for out in (frozen, moved)]
+    assert found[0]["settings"]["dropout"] == 0.5
+    assert torch.equal(found[0]["weights"]["body.features.1.running_mean"], torch.zeros(32))
+    assert not torch.equal(found[1]["weights"]["body.features.1.running_mean"], torch.zeros(32))

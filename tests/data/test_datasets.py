@@ -18,6 +18,7 @@ from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.samplers import Draw, SeededBatches
 from monai_cxraug.data.splits import choose_fraction
 from monai_cxraug.errors import ConfigError, InputError, LabelError
+from monai_cxraug.transforms.functional.contrast import CONTRASTS
 
 
 def augment() -> Compose:
@@ -174,3 +175,14 @@ def test_images_that_come_again_get_a_transform_of_their_own(tmp_path: Path, mak
     assert torch.equal(plain[again]["image"], plain[first]["image"])
     bare = PackDataset(path, "train", repeat_transform=ScaleIntensityd("image", 0.0, 0.5))
     assert bare[again]["image"].max() <= 0.5 < bare[first]["image"].max()
+
+
+def test_contrast_is_changed_before_anything_else(tmp_path: Path, make_set) -> None:
+    path = make_set(tmp_path)
+    plain = PackDataset(path, "train")
+    for name, change in CONTRASTS.items():
+        changed = PackDataset(path, "train", contrast=name, transform=ScaleIntensityd("image", 0.0, 0.5))
+        expected = change(plain[1]["image"])
+        assert_allclose(changed[1]["image"], ScaleIntensityd("image", 0.0, 0.5)({"image": expected})["image"])
+    with pytest.raises(ConfigError, match=r"contrast: .*'equalize'; did you mean 'equalise'\?"):
+        PackDataset(path, "train", contrast="equalize")

@@ -7,6 +7,9 @@ something is, so labels and boxes stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -246,3 +249,7 @@ def _tables(counts: Tensor, clip: float, pixels: int) -> Tensor:
     counts = counts + ((place % step == 0) & (place // step < rest)).to(counts.dtype)
     scale = torch.tensor(TOP / pixels, dtype=torch.float32, device=counts.device)
     return (counts.cumsum(dim=-1).float() * scale).round_().clamp_(0, TOP)
+
+
+#: changes of contrast with settings that need no choice, by name.
+CONTRASTS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {"stretch": stretch, "equalise": equalise, "clahe": clahe}
