@@ -56,7 +56,7 @@ ARMS: dict[str, Arm] = {
     "auc_loss": Arm("AUC margin loss", overlays=("loss_auc_margin",)),
     "oversampled": Arm("images of rare classes drawn as often as those of the largest", overlays=("sampling_over",)),
     "augmented": Arm(
-        "as oversampled, repeated images turned, shifted, sheared and cropped", overlay="sampling_augmented"
+        "as oversampled, repeated images turned, shifted, sheared and cropped", overlays=("sampling_augmented",)
     ),
     "undersampled": Arm("images of common classes left out, others in every pass", overlays=("sampling_under",)),
     "equalised": Arm("histograms equalised", overlays=("contrast_equalise",)),
