@@ -180,7 +180,8 @@ def test_images_that_come_again_get_a_transform_of_their_own(tmp_path: Path, mak
 def test_contrast_is_changed_before_anything_else(tmp_path: Path, make_set) -> None:
     path = make_set(tmp_path)
     plain = PackDataset(path, "train")
-    for name, change in CONTRASTS.items():
+    for name in ("stretch", "equalise"):
+        change = CONTRASTS[name]
         changed = PackDataset(path, "train", contrast=name, transform=ScaleIntensityd("image", 0.0, 0.5))
         expected = change(plain[1]["image"])
         assert_allclose(changed[1]["image"], ScaleIntensityd("image", 0.0, 0.5)({"image": expected})["image"])
