@@ -90,12 +90,14 @@ class Budget:
     Args:
         generator: settings of the generator bundle's training, for example ``total_images``.
         classifier: settings of the classifier bundle's training, for example ``steps``.
+        recipe: overlay of the classifier bundle that every cell trains with, such as ``recipe_sgd``; None for none.
         threads: CPU threads of every stage, pinned because sums depend on how they are divided.
         replicates: bootstrap replicates of every interval.
     """
 
     generator: Mapping[str, Any] = field(default_factory=dict)
     classifier: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
     threads: int = 2
     replicates: int = 2000
 

@@ -125,7 +125,9 @@ class Runner:
             "seed": cell.seed,
         }
         folder = self.run / "cells" / cell.id
-        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, images, find_arm(cell.arm).overlays)
+        recipe = experiment.budget.recipe
+        overlays = [*([recipe] if recipe else []), *find_arm(cell.arm).overlays]
+        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, images, overlays)
 
     def _train(
         self,
@@ -167,6 +169,9 @@ def check_budget(experiment: Experiment) -> None:
         for key in getattr(experiment.budget, name):
             if key not in known:
                 raise ConfigError(f"budget.{name} key {key!r}", "unknown key", repr(key), nearest(key, known))
+    recipes = [path.stem for path in bundle_file(CLASSIFIER_BUNDLE, "train").parent.glob("recipe_*.json")]
+    if (recipe := experiment.budget.recipe) is not None and recipe not in recipes:
+        raise ConfigError("budget.recipe", "unknown recipe", repr(recipe), nearest(str(recipe), recipes))
 
 
 def _is_setting(key: str, value: Any) -> bool:
