@@ -278,7 +278,7 @@ def _panel(rows: Sequence[dict[str, Any]], metric: str, left: float) -> Markup:
     known = [row for row in rows if row[metric] > 0]  # an unbiased distance may fall below 0
     logs = [math.log10(row[metric]) for row in known]
     minutes = max([row["seconds"] / 60 for row in known if "seconds" in row], default=1.0)
-    across = Axis(0.0, minutes, left + _LEFT, left + _WIDTH - 20)
+    across = Axis(0.0, minutes, left + _LEFT, left + _WIDTH - 40)
     up = Axis(min(logs) - 0.05, max(logs) + 0.05, _BOTTOM, _TOP)
     marks = [element("text", f"{metric} distance", x=left + _LEFT, y=18, class_="title")]
     marks += [_text(f"{tick:g}", across(tick), _BOTTOM + 16, "middle") for tick in across.ticks()]
@@ -302,7 +302,7 @@ def _curve(points: Sequence[tuple[float, float]], side: str, colour: str) -> lis
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = [element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.5, fill=colour) for x, y in points]
     line = element("polyline", points=path, fill="none", stroke=colour, stroke_width=1.8)
-    return [line, *dots, _text(side, points[-1][0], points[-1][1] - 8, "end")]
+    return [line, *dots, _text(side, points[-1][0] + 6, points[-1][1] + 4, "start")]
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
