@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import torch
 from monai.losses import AUCMLoss
@@ -274,7 +274,7 @@ class LDAMLoss(MaskedLoss):
         present = softplus(-self.scale * (logits - self.margins[0]))
         absent = softplus(self.scale * (logits + self.margins[1]))
         losses = torch.where(targets == 1, present, absent)
-        return losses * torch.where(targets == 1, *self.weights) if self.reweighted else losses
+        return losses * torch.where(targets == 1, self.weights[0], self.weights[1]) if self.reweighted else losses
 
 
 # --- the area under the curve ---
@@ -302,7 +302,7 @@ class AUCMarginLoss(nn.Module):
         shares = [present / (present + absent) for present, absent in zip(positives, negatives, strict=True)]
         self.findings = nn.ModuleList(AUCMLoss(margin, share) for share in shares)
         for finding in self.findings:
-            finding.alpha.register_hook(torch.neg)
+            cast(AUCMLoss, finding).alpha.register_hook(torch.neg)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the findings that have a known label in the batch.
@@ -319,7 +319,7 @@ class AUCMarginLoss(nn.Module):
         losses = []
         for k, finding in enumerate(self.findings):
             with torch.no_grad():
-                finding.alpha.clamp_(min=0)
+                cast(AUCMLoss, finding).alpha.clamp_(min=0)
             rows = known[:, k]
             if rows.any():
                 losses.append(finding(scores[rows, k : k + 1], labels[rows, k : k + 1]))
