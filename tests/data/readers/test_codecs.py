@@ -248,7 +248,9 @@ def test_a_jpeg_2000_stream_of_ybr_shows_its_y() -> None:
 
 # --- RLE
 
-needs_kernels = pytest.mark.skipif(bool(kernels.absence()), reason=f"no compiled kernels: {kernels.absence()}")
+needs_kernels = pytest.mark.skipif(
+    bool(kernels.KERNELS.absence), reason=f"no compiled kernels: {kernels.KERNELS.absence}"
+)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])

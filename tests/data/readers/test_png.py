@@ -29,8 +29,8 @@ DEPTHS = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (4, 8), (4, 
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "numpy":
         monkeypatch.setenv("CXRAUG_KERNELS", "off")
-    elif kernels.absence():
-        pytest.skip(f"no compiled kernels: {kernels.absence()}")
+    elif kernels.KERNELS.absence:
+        pytest.skip(f"no compiled kernels: {kernels.KERNELS.absence}")
     return str(request.param)
 
 
