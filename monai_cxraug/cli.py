@@ -26,6 +26,8 @@ _EXAMPLES = {
     "filter": """\
   cxraug filter data/nih64 --out data/nih64_filtered
   cxraug filter data/nih64/manifest.csv --filters unsharp minimum --out data/nih64_sharp""",
+    "histogram": """\
+  cxraug histogram data/nih64 --contrast equalise --out equalised.svg""",
     "phantom": """\
   cxraug phantom chexpert --count 600 --out phantoms/chexpert
   cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
@@ -79,6 +81,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands, with_sources=command == "prepare")
     _add_filter(commands)
+    _add_histogram(commands)
     _add_phantom(commands)
     _add_run(commands)
     _add_evaluate(commands)
@@ -181,8 +184,20 @@ def _add_filter(commands: Any) -> None:
     filtering.add_argument("manifest", metavar="DATA", help="folder or manifest.csv, made by cxraug prepare")
     filtering.add_argument("--out", metavar="DIR", required=True, help="new folder for manifest and pack")
     filtering.add_argument(
-        "--filters", nargs="+", metavar="NAME", help="of gaussian, unsharp and minimum, one copy each (all three)"
+        "--filters",
+        nargs="+",
+        metavar="NAME",
+        help="of gaussian, unsharp, minimum, maximum, median and bilateral, one copy each (the first three)",
     )
+
+
+def _add_histogram(commands: Any) -> None:
+    summary = "draw how bright the images of each class are, before and after a change of contrast"
+    drawing = _add(commands, "histogram", summary, _histogram)
+    drawing.add_argument("manifest", metavar="DATA", help="folder or manifest.csv, made by cxraug prepare")
+    drawing.add_argument("--out", metavar="FILE.svg", required=True, help="figure; its counts go beside it, as .json")
+    drawing.add_argument("--contrast", metavar="NAME", help="stretch, equalise or clahe (none)")
+    drawing.add_argument("--split", metavar="NAME", help="split to look at (train)")
 
 
 def _add_phantom(commands: Any) -> None:
@@ -280,6 +295,10 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _filter(args: argparse.Namespace) -> None:
     _config("filter", _options(args))
+
+
+def _histogram(args: argparse.Namespace) -> None:
+    _config("histogram", _options(args))
 
 
 def _phantom(args: argparse.Namespace) -> None:

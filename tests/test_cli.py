@@ -19,7 +19,18 @@ from monai_cxraug.cli import build_parser, main, spread_settings
 from monai_cxraug.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("prepare", "filter", "phantom", "run", "evaluate", "report", "sample", "predict", "bundles copy")
+COMMANDS = (
+    "prepare",
+    "filter",
+    "histogram",
+    "phantom",
+    "run",
+    "evaluate",
+    "report",
+    "sample",
+    "predict",
+    "bundles copy",
+)
 
 Call = tuple[Path, dict[str, Any]]
 
@@ -59,6 +70,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             | {"options": {"patient_key": "PatientID", "for_processing": "keep"}},
         ),
         ("filter d --out o", "configs/filter.json", {"manifest": "d", "out": "o"}),
+        ("histogram d --out o.svg", "configs/histogram.json", {"manifest": "d", "out": "o.svg"}),
         (
             "filter d/manifest.csv --filters unsharp minimum --out o",
             "configs/filter.json",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monai_cxraug.artifacts import load_json
 from monai_cxraug.data.filtered import FilterAugment
+from monai_cxraug.data.histograms import Histograms
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
@@ -59,6 +60,31 @@ class Filter:
         manifest = FilterAugment(self.manifest, self.out, self.filters, progress_bar("filter")).run()
         print(manifest)
         return manifest
+
+
+@dataclass(frozen=True)
+class CountLevels:
+    """First part of ``cxraug histogram``: how bright the images of each class are, before and after a change of contrast.
+
+    Args:
+        manifest: of the prepared set.
+        out: JSON file to write.
+        contrast: name of the change of contrast, or None.
+        split: split to look at; None for every row.
+        where: columns to the values they must have.
+    """
+
+    manifest: str | Path
+    out: str | Path
+    contrast: str | None = None
+    split: str | None = "train"
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self) -> Path:
+        """Count, show progress, and return the file's path."""
+        counted = Histograms(self.manifest, self.contrast, self.split, self.where, progress_bar("histogram"))
+        counted.write(Path(self.out))
+        return Path(self.out)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _TOP: Final = 44
 _BOTTOM: Final = 50
 _LONGEST: Final = 30
 
-_STYLE: Final = Markup("""
+STYLE: Final = Markup("""
 .cx{--paper:#fff;--ink:#1c2429;--soft:#5d6972;--line:#dfe3e6;--zero:#98a3ab;--band:#f0f5f9;
 --c0:#66727b;--c1:#b26a00;--c2:#1668a8;--c3:#00806a;--c4:#a8447f;--c5:#6a54b5;
 font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Helvetica,Arial,sans-serif;font-size:13px}
@@ -209,7 +209,7 @@ def _chart(
         "svg",
         element("title", title, id=f"{identifier}-title"),
         element("desc", description, id=f"{identifier}-desc"),
-        element("style", _STYLE),
+        element("style", STYLE),
         element("rect", width=_WIDTH, height=f"{height:g}", class_="paper"),
         _scale(axis, _TOP - 8, y - _GAP + 4, rule, unit),
         _heads(axis, rule, heads),
