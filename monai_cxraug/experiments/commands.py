@@ -64,7 +64,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class CountLevels:
-    """First part of ``cxraug histogram``: how bright the images of each class are, before and after a change of contrast.
+    """First part of ``cxraug histogram``: how bright the images of each class are, before and after a change.
 
     Args:
         manifest: of the prepared set.

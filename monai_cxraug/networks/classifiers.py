@@ -211,8 +211,7 @@ class Classifier(nn.Module):
         }
         self.mean, self.std, self.frozen = mean, std, False
         self.body = ARCHITECTURES[architecture](channels, outputs, dropout)
-        if prior is not None:
-            self._start_at(prior)
+        self.start_at(prior)
         # the layout that convolutions prefer; torch's own annotations lack this form of the call
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -220,6 +219,27 @@ class Classifier(nn.Module):
     def head(self) -> nn.Linear:
         """The last dense layer."""
         return [module for module in self.body.modules() if isinstance(module, nn.Linear)][-1]
+
+    def start_at(self, prior: Sequence[float] | None) -> Classifier:
+        """Let the last bias begin at the logit of each finding's share, so that nothing else has to learn it first.
+
+        Args:
+            prior: shares of positives; None leaves the bias as it is.
+
+        Returns:
+            This network.
+
+        Raises:
+            ConfigError: a share is not above 0 and below 1, or there are not as many as findings.
+        """
+        if prior is None:
+            return self
+        if len(prior) != self.settings["outputs"] or not all(0 < share < 1 for share in prior):
+            rule = "must be a share above 0 and below 1 for each finding"
+            raise ConfigError("prior", rule, list(prior), "leave out findings without positives or negatives")
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor([math.log(share / (1 - share)) for share in prior]))
+        return self
 
     @property
     def head_parameters(self) -> list[nn.Parameter]:
@@ -267,10 +287,3 @@ class Classifier(nn.Module):
         scaled = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.body(scaled)
         return logits.float()
-
-    def _start_at(self, prior: Sequence[float]) -> None:
-        if len(prior) != self.settings["outputs"] or not all(0 < share < 1 for share in prior):
-            rule = "must be a share above 0 and below 1 for each finding"
-            raise ConfigError("prior", rule, list(prior), "leave out findings without positives or negatives")
-        with torch.no_grad():
-            self.head.bias.copy_(torch.tensor([math.log(share / (1 - share)) for share in prior]))
