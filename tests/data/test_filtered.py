@@ -370,7 +370,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
     [
         (["gausian"], ("unknown filter", "'gausian'", "did you mean 'gaussian'?")),
         ("unshrap", ("'unshrap'", "did you mean 'unsharp'?")),
-        (["median"], ("'median'", "known: gaussian, minimum, unsharp")),
+        (["sobel"], ("'sobel'", "known: bilateral, gaussian, maximum, median, minimum, unsharp")),
         (["unsharp", "minimum", "unsharp"], ("named once", "'unsharp' twice")),
         ([], ("at least one", "gaussian, unsharp, minimum")),
         ([["unsharp"]], ("unknown filter",)),

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "monai_cxraug" / "data" / "kernels.c"
-FILTERS = ROOT / "monai_cxraug" / "transforms" / "functional" / "neighbourhood.c"
+FUNCTIONAL = Path("monai_cxraug", "transforms", "functional")
+OTHERS = ("levels", "neighbourhood")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,9 @@ def tree(tmp_path: Path) -> Path:
     data = tmp_path / "monai_cxraug" / "data"
     data.mkdir(parents=True)
     shutil.copy(SOURCE, data)
-    filters = tmp_path / FILTERS.parent.relative_to(ROOT)
-    filters.mkdir(parents=True)
-    shutil.copy(FILTERS, filters)
+    (tmp_path / FUNCTIONAL).mkdir(parents=True)
+    for name in OTHERS:
+        shutil.copy(ROOT / FUNCTIONAL / f"{name}.c", tmp_path / FUNCTIONAL)
     return data
 
 
@@ -55,9 +56,12 @@ def test_a_wheel_of_one_platform(hook: ModuleType, tree: Path, tmp_path: Path) -
     assert build_data["pure_python"] is False
     assert build_data["tag"].startswith("py3-none-")
     assert not set(build_data["tag"][len("py3-none-") :]) & set("-.")
-    filters = f"monai_cxraug/transforms/functional/_neighbourhood{hook.SUFFIX}"
-    assert build_data["artifacts"] == [f"/monai_cxraug/data/{library.name}", f"/{filters}"]
-    assert (tmp_path / filters).is_file()
+    others = [FUNCTIONAL / f"_{name}{hook.SUFFIX}" for name in OTHERS]
+    assert build_data["artifacts"] == [
+        f"/monai_cxraug/data/{library.name}",
+        *(f"/{path.as_posix()}" for path in others),
+    ]
+    assert all((tmp_path / path).is_file() for path in others)
     assert sorted(path.name for path in tree.iterdir()) == sorted([library.name, "kernels.c"])
 
 
