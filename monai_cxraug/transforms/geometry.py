@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import numpy as np
 import torch
-from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.config import NdarrayOrTensor
+from monai.transforms import RandomizableTransform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.transforms.functional.geometry import affine
+from monai_cxraug.transforms.pairs import RandImageTransformd
 
 
 class RandRadiographGeometry(RandomizableTransform):
@@ -104,52 +102,8 @@ class RandRadiographGeometry(RandomizableTransform):
         return torch.where(kept, changed, images)  # resampling would round what does not move
 
 
-class RandRadiographGeometryd(RandomizableTransform, MapTransform):
-    """Dictionary version of :class:`RandRadiographGeometry`: one draw for all images of a sample.
-
-    Args:
-        keys: images ``[C, H, W]``.
-        prob: probability of being applied.
-        rotation: see :class:`RandRadiographGeometry`, as all that follow.
-        vertical_shift: likewise.
-        horizontal_shift: likewise.
-        shear: likewise.
-        crop_and_pad: likewise.
-        allow_missing_keys: whether an absent key is no error.
-    """
-
-    backend = RandRadiographGeometry.backend
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        prob: float = 1.0,
-        rotation: float = 45.0,
-        vertical_shift: float = 0.2,
-        horizontal_shift: float = 0.15,
-        shear: float = 16.0,
-        crop_and_pad: float = 0.25,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, 1.0)
-        self.transform = RandRadiographGeometry(prob, rotation, vertical_shift, horizontal_shift, shear, crop_and_pad)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandRadiographGeometryd:
-        """Seed the draws."""
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(seed, state)
-        return self
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change the images of a sample, all alike."""
-        sample = dict(data)
-        self.transform.randomize()
-        for key in self.key_iterator(sample):
-            sample[key] = self.transform(sample[key], randomize=False)
-        return sample
+class RandRadiographGeometryd(RandImageTransformd, array=RandRadiographGeometry):
+    """Dictionary version of :class:`RandRadiographGeometry`, for images ``[C, H, W]``: one draw for all of a sample."""
 
 
 def place_matrices(drawn: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

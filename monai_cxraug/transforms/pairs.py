@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 import torch
@@ -148,6 +148,19 @@ class RandImageTransform(RandomizableTransform):
         return self.array(**self.drawn)(image) if self._do_transform else image
 
 
+class RandomArray(Protocol):
+    """A random array transform, made of a probability and settings."""
+
+    def __call__(self, image: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
+        """Change an image; draw first, or change it as drawn last."""
+
+    def randomize(self) -> None:
+        """Draw."""
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Any:
+        """Seed the draws."""
+
+
 class RandImageTransformd(RandomizableTransform, MapTransform):
     """Dictionary version of a random transform: one draw for all images of a sample.
 
@@ -159,20 +172,21 @@ class RandImageTransformd(RandomizableTransform, MapTransform):
     """
 
     backend = _BACKEND
-    array: ClassVar[type[RandImageTransform]]
+    array: ClassVar[Callable[..., RandomArray]]
 
-    def __init_subclass__(cls, array: type[RandImageTransform]) -> None:
+    def __init_subclass__(cls, array: Callable[..., RandomArray]) -> None:
         super().__init_subclass__()
-        cls.array = array
+        cls.array = staticmethod(array)
         prob, *settings = _settings(array)
+        settings = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in settings]
         _sign(cls, [_required("keys"), prob, _optional("allow_missing_keys", False), *settings])
 
     def __init__(
-        self, keys: KeysCollection, prob: float = 0.1, allow_missing_keys: bool = False, **settings: Any
+        self, keys: KeysCollection, prob: float | None = None, allow_missing_keys: bool = False, **settings: Any
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, 1.0)
-        self.transform = self.array(prob, **settings)
+        self.transform = self.array(**({} if prob is None else {"prob": prob}), **settings)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
