@@ -62,6 +62,16 @@ def test_each_change_moves_what_it_says() -> None:
     assert x == pytest.approx((20.5 - 10) / 0.75 - 0.5, abs=0.3)
 
 
+def test_shear_comes_before_the_turn() -> None:
+    turn, shear = 0.6, 0.25
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # clockwise, y downwards
+    shearing = np.array([[1.0, np.tan(shear)], [0.0, 1.0]])
+    matrix = place_matrices(drawn(turn=turn, shear=shear), 30, 40)[0]
+    for before in ([7.0, -3.0], [0.0, 5.0], [-4.0, 0.0]):
+        after = rotation @ shearing @ before
+        assert_allclose(matrix[:, :2] @ after + matrix[:, 2], before, atol=1e-12)
+
+
 def test_every_image_of_a_batch_has_its_own_draw_that_repeats() -> None:
     batch = image(1, 1, 32, 32).expand(8, 1, 32, 32).float()
     transform = RandRadiographGeometry()
