@@ -6,6 +6,7 @@ which works under plain ``python -m monai.bundle run`` as well as from Python.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import logging
@@ -143,11 +144,7 @@ def run_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str,
     _require_sections(_load(files), overrides, files[0])
     token = _embedded.set(True)
     try:
-        with _quiet_monai():
-            workflow = ConfigWorkflow(files, logging_file=False, workflow_type=None, **overrides)
-            workflow.initialize()
-            workflow.run()
-            workflow.finalize()
+        _run_workflow(files, overrides)
     except Exception as error:
         cause = _user_error(error)
         if cause is None or cause is error:
@@ -155,6 +152,17 @@ def run_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str,
         raise cause from None
     finally:
         _embedded.reset(token)
+        # engines and their handlers hold each other: networks would stay until a collection that large tensors, being
+        # few objects, do not bring about, and an experiment of many cells would run out of memory
+        gc.collect()
+
+
+def _run_workflow(files: Sequence[str], overrides: Mapping[str, Any]) -> None:
+    with _quiet_monai():
+        workflow = ConfigWorkflow(files, logging_file=False, workflow_type=None, **overrides)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
 
 
 def bundle_file(bundle: str, stage: str) -> Path:

@@ -44,7 +44,11 @@ _EXAMPLES = {
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
   cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
     "predict": """\
-  cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions""",
+  cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions
+  cxraug predict model.pt --images export.zip --out predictions --maps 5""",
+    "calibrate": """\
+  cxraug calibrate runs/demo/cells/plain-f1-s0 --manifest data/ours/manifest.csv
+  cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",
     "bundles copy": """\
   cxraug bundles copy my_bundles""",
 }
@@ -88,6 +92,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_report(commands)
     _add_sample(commands)
     _add_predict(commands)
+    _add_calibrate(commands)
     _add_bundles(commands)
     return parser
 
@@ -202,7 +207,7 @@ def _add_histogram(commands: Any) -> None:
 
 def _add_phantom(commands: Any) -> None:
     phantom = _add(commands, "phantom", "write generated images in the layout of a real data set", _phantom)
-    phantom.add_argument("layout", metavar="LAYOUT", help="native, nih, chexpert, skin, or dicom (a hospital's export)")
+    phantom.add_argument("layout", metavar="LAYOUT", help="native, nih, chexpert, kermany, skin or dicom (a hospital)")
     phantom.add_argument("--out", metavar="DIR", required=True, help="new folder")
     phantom.add_argument("--count", type=int, default=600, metavar="N", help="number of images (%(default)s)")
     phantom.add_argument("--size", type=int, default=256, metavar="N", help="pixels a side (%(default)s)")
@@ -260,6 +265,26 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("model", metavar="MODEL", help="cell of a run, model file or bundle folder")
     predict.add_argument("--images", required=True, metavar="PATH", help="folder, archive or file; DICOM, PNG or JPEG")
     predict.add_argument("--out", required=True, metavar="DIR", help="folder for predictions.csv")
+    predict.add_argument(
+        "--maps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="class activation maps of the N likeliest images of each finding",
+    )
+
+
+def _add_calibrate(commands: Any) -> None:
+    summary = "fit a temperature and a threshold for each finding on real validation images"
+    calibrate = _add(commands, "calibrate", summary, _calibrate)
+    calibrate.add_argument("model", metavar="MODEL", help="cell of a run, model file or bundle folder")
+    calibrate.add_argument("--manifest", metavar="MANIFEST.csv", required=True, help="images, made by cxraug prepare")
+    calibrate.add_argument("--split", metavar="NAME", default="val", help="split to fit on (%(default)s)")
+    calibrate.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="keep images whose column has this value"
+    )
+    rules = "youden, sensitivity=0.95, specificity=0.9 or threshold=0.5 (%(default)s)"
+    calibrate.add_argument("--rule", metavar="RULE", default="youden", help=rules)
 
 
 def _add_bundles(commands: Any) -> None:
@@ -327,9 +352,15 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    settings = {"checkpoint": args.model, "images": args.images, "output_dir": args.out}
+    settings = {"checkpoint": args.model, "images": args.images, "output_dir": args.out, "maps": args.maps}
     _bundle("chest_xray_classification", settings)
     print(Path(args.out) / "predictions.csv")
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    images = {"manifest": args.manifest, "split": args.split, "where": _pairs(args.where)}
+    settings = {"checkpoint": args.model, "summary#rule": args.rule, "summary#say": True}
+    _bundle("chest_xray_classification", {**settings, **images}, "evaluate", "calibrate")
 
 
 def _copy_bundles(args: argparse.Namespace) -> None:
@@ -346,11 +377,11 @@ def _config(name: str, settings: Mapping[str, Any]) -> None:
     run_stage(resource_root() / "configs" / f"{name}.json", settings)
 
 
-def _bundle(name: str, settings: Mapping[str, Any]) -> None:
+def _bundle(name: str, settings: Mapping[str, Any], *stages: str) -> None:
     from monai_cxraug.bundle_config import bundle_file, run_stage
 
-    config = bundle_file(name, "inference")
-    run_stage(config, {"bundle_root": str(config.parents[1]), **settings})
+    files = [bundle_file(name, stage) for stage in stages or ("inference",)]
+    run_stage(files if stages else files[0], {"bundle_root": str(files[0].parents[1]), **settings})
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The table of a classifier's answers: ``image``, ``patient_id``, ``label:<finding>``, ``prob:<finding>``."""
+"""The table of a classifier's answers: ``image``, ``patient_id``, ``label:<finding>``, ``prob:<finding>``.
+
+Of a calibrated classifier, ``calibrated:<finding>`` and ``call:<finding>`` follow; ``prob`` is what the network says.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +38,18 @@ class Predictions:
     labels: NDArray[np.float64]
     probs: NDArray[np.float64]
 
-    def write(self, path: Path) -> None:
-        """Write the table atomically; probabilities carry nine digits, more than float32 holds."""
-        header = ["image", "patient_id", *(_LABEL + name for name in self.findings)]
-        header += [_PROB + name for name in self.findings]
-        rows = zip(self.images, self.patients, self.labels, self.probs, strict=True)
-        write_csv(
-            path,
-            header,
-            (
-                [image, patient, *map(_label_text, labels), *(f"{prob:.9g}" for prob in probs)]
-                for image, patient, labels, probs in rows
-            ),
-        )
+    def write(self, path: Path, more: Mapping[str, NDArray[np.float64]] | None = None) -> None:
+        """Write the table atomically; probabilities carry nine digits, more than float32 holds.
+
+        Args:
+            path: file to write.
+            more: further columns for each finding, by their prefix: ``[N, K]``, NaN is written as nothing.
+        """
+        blocks = {"label": self.labels, "prob": self.probs, **(more or {})}
+        header = ["image", "patient_id", *(f"{prefix}:{name}" for prefix in blocks for name in self.findings)]
+        numbers = np.concatenate(list(blocks.values()), axis=1)
+        rows = zip(self.images, self.patients, numbers, strict=True)
+        write_csv(path, header, ([image, patient, *map(_text, values)] for image, patient, values in rows))
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -88,5 +90,5 @@ def _parse_row(row: Mapping[str, str], findings: Sequence[str], where: str) -> t
     return labels, probs
 
 
-def _label_text(value: float) -> str:
-    return "" if np.isnan(value) else str(int(value))
+def _text(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.9g}"

@@ -26,6 +26,7 @@ COMMANDS = (
     "phantom",
     "run",
     "evaluate",
+    "calibrate",
     "report",
     "sample",
     "predict",
@@ -109,17 +110,30 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         (
             "predict m --images p --out o",
             "bundles/chest_xray_classification/configs/inference.json",
-            {"checkpoint": "m", "images": "p", "output_dir": "o"},
+            {"checkpoint": "m", "images": "p", "output_dir": "o", "maps": 0},
+        ),
+        (
+            "predict m --images p --out o --maps 4",
+            "bundles/chest_xray_classification/configs/inference.json",
+            {"checkpoint": "m", "images": "p", "output_dir": "o", "maps": 4},
+        ),
+        (
+            "calibrate m --manifest d.csv --where view=PA --rule specificity=0.9",
+            ["evaluate", "calibrate"],
+            {"checkpoint": "m", "manifest": "d.csv", "split": "val", "where": {"view": "PA"}}
+            | {"summary#rule": "specificity=0.9", "summary#say": True},
         ),
     ],
 )
 def test_command_runs_the_stage_that_monai_would(
-    calls: list[Call], line: str, config: str, settings: dict[str, Any]
+    calls: list[Call], line: str, config: str | list[str], settings: dict[str, Any]
 ) -> None:
     assert main(line.split()) == 0
     (asked, given) = calls[0]
     given.pop("bundle_root", None)
-    assert (asked, given) == (ROOT / config, settings)
+    folder = ROOT / "bundles" / "chest_xray_classification" / "configs"
+    wanted = ROOT / config if isinstance(config, str) else [folder / f"{name}.json" for name in config]
+    assert (asked, given) == (wanted, settings)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -369,6 +383,42 @@ def test_predict_writes_probabilities_by_name(models: Path, capsys: pytest.Captu
     assert list(rows[0]) == ["image", "patient_id", "label:Edema", "label:Hernia", "prob:Edema", "prob:Hernia"]
     assert [row["image"] for row in rows] == ["a.png", "b.png"]
     assert all(0 < float(row[f"prob:{name}"]) < 1 for row in rows for name in ("Edema", "Hernia"))
+
+
+def test_calibrate_and_predict_again(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, out = write_radiographs(models / "images"), models / "out"
+    manifest = prepared(models / "data")
+    line = ["calibrate", str(models / "cell"), "--manifest", str(manifest), "--rule", "sensitivity=0.5"]
+    assert main(line) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{models / 'cell' / 'calibration.json'}\n"
+    assert "Edema: temperature" in said.err
+    assert "(sensitivity=0.5)" in said.err
+    assert main(["predict", str(models / "cell"), "--images", str(images), "--out", str(out), "--maps", "1"]) == 0
+    with (out / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["call:Edema"] for row in rows} <= {"0", "1"}
+    assert all(0 <= float(row["calibrated:Hernia"]) <= 1 for row in rows)
+    assert sorted(path.name for path in out.glob("maps/*/*.png")) == ["thought_likeliest_1.png"] * 2
+
+
+def test_a_rule_that_is_none_leaves_no_calibration(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = prepared(models / "data")
+    assert main(["calibrate", str(models / "cell"), "--manifest", str(manifest), "--rule", "best"]) == 2
+    assert "must name a rule for thresholds" in capsys.readouterr().err
+    assert not (models / "cell" / "calibration.json").exists()
+
+
+def prepared(folder: Path) -> Path:
+    """Ten images of ten patients in val, half of them with each finding."""
+    from monai_cxraug.data.manifest import Manifest, make_columns
+    from monai_cxraug.data.pack import write_pack
+
+    rows = [{"image": f"{k}.png", "patient_id": f"p{k}", "split": "val", "source": "real"} for k in range(10)]
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 32, 32), dtype=np.uint8)
+    write_pack(folder, pixels, [row["image"] for row in rows])
+    labels = np.stack([np.arange(10) % 2, np.arange(10) < 5], axis=1).astype(np.float32)
+    return Manifest(make_columns(rows), ("Edema", "Hernia"), labels, {"name": "ten"}).write(folder, {})
 
 
 @pytest.mark.parametrize(

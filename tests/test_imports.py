@@ -38,10 +38,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "metrics": frozenset(),
     "engines.schedule": frozenset(),
     "engines": frozenset({"losses", "networks.latents"}),
-    "handlers": frozenset({"engines", "losses", "metrics", "networks.latents"}),
+    "calibration": frozenset({"metrics"}),
+    "handlers": frozenset({"engines", "losses", "metrics", "networks.latents", "calibration"}),
     "reporting": frozenset({"metrics"}),
     "synthesis": frozenset({"data", "networks", "engines", "metrics"}),
-    "experiments": frozenset({"data", "synthesis", "metrics", "bundle_config"}),
+    "experiments": frozenset({"data", "synthesis", "metrics", "bundle_config", "calibration"}),
 }
 #: Boxes that may import everything.
 FREE = frozenset({"bundles", "study", "interop", "cli", "__main__"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from monai.data import Dataset
 from monai.transforms import Randomizable
 from numpy.typing import NDArray
 
-from monai_cxraug.data.manifest import Manifest, read_manifest, refuse_unreal_evaluation
+from monai_cxraug.data.manifest import Manifest, Where, read_manifest, refuse_unreal_evaluation
 from monai_cxraug.data.pack import Pack
 from monai_cxraug.data.samplers import Draw
 from monai_cxraug.data.splits import choose_fraction
@@ -47,7 +47,7 @@ class PackRows:
         self,
         manifest: str | Path,
         split: str | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         findings: Sequence[str] | None = None,
         size: int | None = None,
         having: str | None = None,
@@ -144,7 +144,7 @@ class PackDataset(Dataset):
         self,
         manifest: str | Path,
         split: str | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         findings: Sequence[str] | None = None,
         size: int | None = None,
         having: str | None = None,

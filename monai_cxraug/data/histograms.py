@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ import numpy as np
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.data.balancing import label_classes
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.keys import IMAGE
 from monai_cxraug.transforms.functional.contrast import histogram
@@ -39,7 +39,7 @@ class Histograms:
     manifest: str | Path
     contrast: str | None = None
     split: str | None = "train"
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Where = field(default_factory=dict)
     progress: Progress | None = None
 
     def count(self) -> dict[str, dict[str, Any]]:

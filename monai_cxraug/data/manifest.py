@@ -23,6 +23,9 @@ SCHEMA = "cxraug.manifest/1"
 _TEXT_OF_CODE = np.array(["0", "1", ""], dtype=object)
 _UNKNOWN = 2
 
+#: conditions on rows: column name to the value wanted, or to several of which one is.
+Where = Mapping[str, str | Sequence[str]]
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -70,12 +73,13 @@ class Manifest:
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Manifest(columns, self.findings, self.labels[rows], self.info, self.path)
 
-    def rows(self, split: str | None = None, where: Mapping[str, str] | None = None) -> NDArray[np.int64]:
+    def rows(self, split: str | None = None, where: Where | None = None) -> NDArray[np.int64]:
         """Find the rows of a split whose columns have the given values.
 
         Args:
             split: one of ``train``, ``val``, ``test``, or None for every row.
-            where: column name to the value it must have, compared as text.
+            where: column name to the value it must have, or to a list of values of which it must have one, compared
+                as text: ``{"fold": ["1", "2", "3"]}``.
 
         Returns:
             Row numbers, ascending.
@@ -84,18 +88,22 @@ class Manifest:
             ConfigError: the split or a column is unknown, or no row is left.
         """
         keep = np.ones(len(self), dtype=bool)
-        for column, value in [*({"split": split} if split is not None else {}).items(), *(where or {}).items()]:
-            mask = self[column] == str(value)
-            if not mask.any():
-                known = {text for text in self[column] if text}
-                hint = nearest(str(value), known) if len(known) <= 20 else ""
-                rule = "at least one row must have the value asked for"
-                raise ConfigError(f"{self.path} column {column!r}", rule, repr(value), hint or "check the value")
-            keep &= mask
+        for column, asked in {**({"split": split} if split is not None else {}), **(where or {})}.items():
+            values = [str(value) for value in (asked if isinstance(asked, list | tuple) else [asked])]
+            for value in values:
+                self._require_value(column, value)
+            keep &= np.isin(self[column], values)
         if not keep.any():
             found = f"split={split} where={dict(where or {})}"
             raise ConfigError(self.path, "at least one row must meet all conditions", found, "loosen split or where")
         return np.flatnonzero(keep)
+
+    def _require_value(self, column: str, value: str) -> None:
+        if not (self[column] == value).any():
+            known = {text for text in self[column] if text}
+            hint = nearest(value, known) if len(known) <= 20 else ""
+            rule = "at least one row must have the value asked for"
+            raise ConfigError(f"{self.path} column {column!r}", rule, repr(value), hint or "check the value")
 
     def patients(self, rows: NDArray[np.int64] | None = None) -> frozenset[str]:
         """Return the patients of the given rows (default: all), images without a patient left out."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
 from monai_cxraug.data.duplicates import CONTENT
-from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.manifest import Where, read_manifest
 from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import SOURCES
@@ -53,7 +53,7 @@ class MixedDataset(PackDataset):
         self,
         manifest: str | Path,
         split: str = "train",
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         findings: Sequence[str] | None = None,
         size: int | None = None,
         transform: Callable[[Sample], Sample] | None = None,
@@ -192,7 +192,7 @@ def refuse_seen(seen: frozenset[str], outside: frozenset[str], where: object) ->
 
 
 def refuse_shared_content(
-    training: PackRows, manifest: str | Path, split: str | None = None, where: Mapping[str, str] | None = None
+    training: PackRows, manifest: str | Path, split: str | None = None, where: Where | None = None
 ) -> None:
     """Refuse a picture of the training images that is, maybe under another name, among those that judge them.
 
@@ -231,9 +231,7 @@ def held_out_patients(manifest: str | Path) -> frozenset[str]:
     return table.patients(np.flatnonzero(np.isin(table["split"].astype(str), ("val", "test"))))
 
 
-def evaluation_patients(
-    manifest: str | Path, split: str | None = None, where: Mapping[str, str] | None = None
-) -> frozenset[str]:
+def evaluation_patients(manifest: str | Path, split: str | None = None, where: Where | None = None) -> frozenset[str]:
     """Return the patients of the images that a specification names."""
     table = read_manifest(manifest)
     return table.patients(table.rows(split, where))

@@ -10,6 +10,25 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 
+class FlipAveraging(Inferer):
+    """Averages the logits of an image and of its mirror image, as if two readers agreed.
+
+    A mirrored chest has its heart on the wrong side, so it helps only a classifier that was trained on mirrored images
+    too, or for which the side says little; what it does to yours, validation images tell.
+
+    Args:
+        flips: whether to average at all.
+    """
+
+    def __init__(self, flips: bool = True) -> None:
+        self.flips = flips
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Return the network's output for ``inputs`` ``[N, C, H, W]``."""
+        logits = network(inputs, *args, **kwargs)
+        return (logits + network(inputs.flip(-1), *args, **kwargs)) / 2 if self.flips else logits
+
+
 class AutocastInferer(Inferer):
     """Calls the network under bfloat16 autocast on whatever device the images are on.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from monai_cxraug.artifacts import content_hash, file_hash, write_json
 from monai_cxraug.bundle_config import bundle_file, run_stage
+from monai_cxraug.calibration import FILE, Calibration, read_calibration
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import LeakageError
 from monai_cxraug.experiments.experiment import DataSpec
@@ -37,7 +38,7 @@ def write_results(run: Path, plan: Plan) -> Path:
     composition = [row for cell in plan.cells for row in _composition(run, cell, plan)]
     hashes = {f"{role} manifest": read_manifest(path).hash() for role, path in plan.manifests.items()}
     role, _ = plan.experiment.data.judged
-    return _write(run, plan, paths, role, hashes, {"composition": composition, "cost": _cost(run, plan)})
+    return _write(run, run, plan, paths, role, hashes, {"composition": composition, "cost": _cost(run, plan)})
 
 
 def evaluate_run(run: Path, plan: Plan, images: DataSpec, out: Path, say: Callable[[str], None] = print) -> Path:
@@ -69,20 +70,25 @@ def evaluate_run(run: Path, plan: Plan, images: DataSpec, out: Path, say: Callab
         run_stage(config, {"bundle_root": str(config.parents[1]), **settings, **data_spec(images, manifest.path)})
         say(f"[{number}/{len(paths)}] cell {name}")
     (out / "metrics.json").unlink(missing_ok=True)  # of the last cell alone; results.json has them all
-    return _write(out, plan, paths, "evaluation", {"manifest": manifest.hash()}, {"composition": [], "cost": []})
+    return _write(run, out, plan, paths, "evaluation", {"manifest": manifest.hash()}, {"composition": [], "cost": []})
 
 
 def _write(
-    folder: Path, plan: Plan, paths: Mapping[str, Path], split: str, hashes: Mapping[str, str], more: Row
+    run: Path, folder: Path, plan: Plan, paths: Mapping[str, Path], split: str, hashes: Mapping[str, str], more: Row
 ) -> Path:
     tables: dict[str, Predictions] = {name: read_predictions(path) for name, path in paths.items()}
-    found = compute_results(plan, tables, split)
+    found = compute_results(plan, tables, split, _calibrations(run, plan))
     hashes = {"experiment": content_hash(plan.experiment.document()), **hashes}
     hashes |= {f"predictions {name}": file_hash(path) for name, path in paths.items()}
     provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
     document = {**found, **more, "warnings": _warnings(plan), "provenance": provenance}
     write_json(folder / "results.json", SCHEMA, document)
     return folder / "results.json"
+
+
+def _calibrations(run: Path, plan: Plan) -> dict[str, Calibration]:
+    files = {cell.id: run / "cells" / cell.id / FILE for cell in plan.cells}
+    return {name: read_calibration(path) for name, path in files.items() if path.exists()}
 
 
 def _refuse_seen_patients(run: Path, plan: Plan, patients: frozenset[str], where: Path) -> None:

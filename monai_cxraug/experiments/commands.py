@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from monai_cxraug.artifacts import load_json
 from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.histograms import Histograms
+from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
@@ -78,7 +79,7 @@ class CountLevels:
     out: str | Path
     contrast: str | None = None
     split: str | None = "train"
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Where = field(default_factory=dict)
 
     def run(self) -> Path:
         """Count, show progress, and return the file's path."""
@@ -135,7 +136,7 @@ class EvaluateRun:
     manifest: str | Path
     out: str | Path
     split: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Where = field(default_factory=dict)
 
     def run(self) -> Path:
         """Evaluate and return the path of ``results.json``."""

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import yaml
 
 from monai_cxraug.bundle_config import refuse_active
+from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.resampling import Fit
 from monai_cxraug.errors import ConfigError, InputError, nearest
 from monai_cxraug.experiments.arms import find_arm
+from monai_cxraug.metrics.operating import YOUDEN, parse_rule
 
 DATA_VARIABLE = "CXRAUG_DATA"
 _SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
@@ -31,14 +33,14 @@ class DataSpec:
         source: a source of ``cxraug prepare``; or give ``manifest``.
         manifest: path of a manifest with its pack beside it; or give ``source``.
         split: split to use; None uses every row.
-        where: columns to the values they must have.
+        where: columns to the value they must have, or to a list of values of which they must have one.
         images: this and what follows: see :class:`~monai_cxraug.data.request.Request`.
     """
 
     source: str | None = None
     manifest: str | None = None
     split: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Where = field(default_factory=dict)
     images: str | None = None
     labels: str | None = None
     lists: str | None = None
@@ -67,6 +69,11 @@ class Data:
     train: DataSpec
     validation: DataSpec | None = None
     test: DataSpec | None = None
+
+    @property
+    def calibration(self) -> DataSpec | None:
+        """Images that temperatures and thresholds are fitted on: ``validation``, where it is not what is judged on."""
+        return self.validation if self.test is not None else None
 
     @property
     def judged(self) -> tuple[str, DataSpec]:
@@ -139,6 +146,8 @@ class Experiment:
         ratios: added images per real positive image of a studied finding.
         seeds: training seeds; generators are refitted for each.
         budget: what training may cost.
+        threshold: rule by which each cell's thresholds are chosen on ``validation`` before it is judged on ``test``;
+            see :func:`~monai_cxraug.metrics.operating.parse_rule`. Without both, thresholds are 0.5.
         allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
     """
 
@@ -153,6 +162,7 @@ class Experiment:
     ratios: Sequence[float] = (1.0,)
     seeds: Sequence[int] = (0,)
     budget: Budget = field(default_factory=Budget)
+    threshold: str = YOUDEN
     allow_synthetic_majority: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -249,6 +259,7 @@ def _check(experiment: Experiment, where: str) -> None:
         raise ConfigError(f"{where} key 'endpoint.finding'", "must be a studied finding or macro", repr(finding), hint)
     if experiment.endpoint.metric != "auroc":
         raise ConfigError(f"{where} key 'endpoint.metric'", "must be auroc", repr(experiment.endpoint.metric))
+    parse_rule(experiment.threshold, f"{where} key 'threshold'")
     for role, spec in experiment.data.roles().items():
         if (spec.source is None) == (spec.manifest is None):
             rule = "give either 'source' or 'manifest'"

@@ -117,6 +117,7 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path]) -> Plan:
     if missing := [finding for finding in experiment.findings if finding not in classes]:
         raise ConfigError("experiment key 'classes'", "must contain every studied finding", f"no {missing[0]}")
     _refuse_shared_patients(experiment, manifests, rows)
+    _refuse_shared_thresholds(experiment, manifests)
     generators: dict[str, GeneratorPlan] = {}
     synthetic: dict[str, SyntheticPlan] = {}
     cells: dict[str, CellPlan] = {}
@@ -192,6 +193,18 @@ def _refuse_shared_patients(experiment: Experiment, manifests: Mapping[str, Path
         table = PackRows(manifests[role], spec.split, spec.where)
         if (np.asarray(table.manifest["source"][table.rows]) != "real").any():
             raise LeakageError(manifests[role], "only real images may be judged on", "other sources", "set where")
+
+
+def _refuse_shared_thresholds(experiment: Experiment, manifests: Mapping[str, Path]) -> None:
+    """Thresholds are chosen on validation; a test patient among its images would have helped to choose them."""
+    if experiment.data.calibration is None or experiment.data.test is None:
+        return
+    specs = {"validation": experiment.data.calibration, "test": experiment.data.test}
+    patients = [evaluation_patients(**data_spec(spec, manifests[role])) for role, spec in specs.items()]
+    if shared := sorted(patients[0] & patients[1]):
+        rule = "no patient may be in both validation, where thresholds are chosen, and test"
+        found = f"{len(shared)} shared, for example {shared[0]!r}"
+        raise LeakageError(f"{manifests['test']} (data.test)", rule, found, "split by patient")
 
 
 def _id(name: str, fraction: float, ratio: float | None, seed: int) -> str:

@@ -13,7 +13,9 @@ from monai_cxraug.data.prepare import prepare
 from monai_cxraug.experiments.experiment import Budget, Data, DataSpec, Experiment
 
 #: source to the phantoms that imitate it; every other source is imitated in the layout of ChestX-ray14.
-_LAYOUTS: Mapping[str, str] = {"nih": "nih", "chexpert": "chexpert", "folder": "skin"}
+_LAYOUTS: Mapping[str, str] = {"nih": "nih", "chexpert": "chexpert", "kermany": "kermany", "folder": "skin"}
+#: settings of the classifier that say what it is, rather than how long it is trained.
+_SMOKE_KEEPS = frozenset({"architecture", "dropout", "flip_averaging", "start_at_prior"})
 SMOKE_IMAGES, SMOKE_SIZE, SMOKE_REPLICATES = 240, 32, 200
 
 
@@ -43,6 +45,8 @@ class Preparation:
 def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     """Shrink an experiment: phantoms instead of its images, few bootstrap replicates, the bundles' smoke overlays.
 
+    The network and the recipe stay, so that what is declared is what runs, for a few steps.
+
     A source is imitated in its own layout where there is one, so that its reader runs too; a manifest by NIH's layout.
 
     Args:
@@ -50,7 +54,9 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
         run: folder of the run; the phantoms go to ``data/smoke/``.
     """
     roles = {role: _phantoms(spec, run / "data" / "smoke") for role, spec in experiment.data.roles().items()}
-    budget = Budget(threads=experiment.budget.threads, replicates=SMOKE_REPLICATES)
+    declared = experiment.budget
+    network = {key: value for key, value in declared.classifier.items() if key in _SMOKE_KEEPS}
+    budget = Budget({}, network, declared.recipe, declared.threads, SMOKE_REPLICATES)
     title = f"Smoke run on phantoms, its numbers mean nothing: {experiment.title or experiment.name}"
     return replace(experiment, title=title, data=replace(experiment.data, **roles), budget=budget)
 
@@ -65,5 +71,5 @@ def _phantoms(spec: DataSpec, folder: Path) -> DataSpec:
 
         write_layout(_LAYOUTS[source or "nih"], place, SMOKE_IMAGES, SMOKE_SIZE)
     if source is None:
-        return DataSpec("nih", split=spec.split, where=spec.where, images=str(place), size=SMOKE_SIZE)
+        spec = replace(spec, source="nih", manifest=None, options={})
     return replace(spec, images=str(place), labels=None, lists=None, size=SMOKE_SIZE)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import write_json
+from monai_cxraug.calibration import Calibration
 from monai_cxraug.errors import StateError
 from monai_cxraug.experiments.arms import find_arm, missing_controls
 from monai_cxraug.experiments.experiment import Experiment
+from monai_cxraug.experiments.operating import Answers
 from monai_cxraug.experiments.plan import CellPlan, Plan
 from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate, holm
 from monai_cxraug.predictions import Predictions, read_predictions
@@ -39,16 +41,22 @@ class Group:
         return {"arm": self.arm, "fraction": self.fraction, "ratio": self.ratio}
 
 
-def compute_results(plan: Plan, predictions: Mapping[str, Predictions], split: str) -> dict[str, Any]:
+def compute_results(
+    plan: Plan,
+    predictions: Mapping[str, Predictions],
+    split: str,
+    calibrations: Mapping[str, Calibration] | None = None,
+) -> dict[str, Any]:
     """Estimate every arm and compare those the experiment asks about.
 
     Args:
         plan: what was declared.
         predictions: cell id to its answers; all cells answered on the same images in the same order.
         split: role of those images, for the record.
+        calibrations: cell id to what was fitted for it on other images, for every cell; default for none.
 
     Returns:
-        ``primary``, ``missing``, ``arms``, ``comparisons``, ready for ``results.json``.
+        ``primary``, ``missing``, ``arms``, ``comparisons``, ``operating``, ready for ``results.json``.
 
     Raises:
         StateError: cells answered on different images.
@@ -58,14 +66,20 @@ def compute_results(plan: Plan, predictions: Mapping[str, Predictions], split: s
     groups = _groups(plan.cells)
     arms = [row for group in groups for row in _arm_rows(group, predictions, plan)]
     comparisons = _comparisons(groups, predictions, experiment)
+    generated = any(find_arm(arm).uses_generator for arm in experiment.arms)
     return {
         "name": experiment.name,
         "title": experiment.title or experiment.name,
         "split": split,
         "primary": _primary(experiment, comparisons),
-        "missing": missing_controls(experiment.arms),
+        "missing": missing_controls(experiment.arms) if generated else [],
         "arms": arms,
         "comparisons": comparisons,
+        "operating": [
+            {**group.key, **row}
+            for group in groups
+            for row in Answers.of(group.cells, predictions, calibrations or {}).rows(experiment.budget.replicates)
+        ],
     }
 
 

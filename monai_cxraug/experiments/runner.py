@@ -31,6 +31,9 @@ _OWN_KEYS = {
     "threads",
 }  # fmt: skip
 
+#: class activation maps of each kind that the report shows, of the arms of the endpoint and the first seed.
+MAPS = 3
+
 Say = Callable[[str], None]
 Settings = Mapping[str, Any]
 
@@ -110,7 +113,6 @@ class Runner:
     def _cell(self, plan: Plan, cell: CellPlan) -> bool:
         experiment = plan.experiment
         role, judged = experiment.data.judged
-        images = data_spec(judged, plan.manifests[role])
         sets = [str((self.run / "synthetic" / name).resolve()) for name in cell.synthetic]
         settings = {
             **experiment.budget.classifier,
@@ -120,14 +122,30 @@ class Runner:
             "size": experiment.data.train.size,
             "fraction": cell.fraction,
             "fraction_seed": cell.seed,
-            "held_out": [images],
+            "held_out": [data_spec(judged, plan.manifests[role])],
             "allow_synthetic_majority": experiment.allow_synthetic_majority,
             "seed": cell.seed,
         }
         folder = self.run / "cells" / cell.id
         recipe = experiment.budget.recipe
         overlays = [*([recipe] if recipe else []), *find_arm(cell.arm).overlays]
-        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, images, overlays)
+        return self._train(plan, CLASSIFIER_BUNDLE, folder, settings, overlays, partial(self._answer, plan, cell))
+
+    def _answer(self, plan: Plan, cell: CellPlan, place: Settings) -> None:
+        """Let a trained cell answer: first where its thresholds are chosen, if anywhere, then where it is judged."""
+        experiment = plan.experiment
+        evaluate, calibrate = (bundle_file(CLASSIFIER_BUNDLE, name) for name in ("evaluate", "calibrate"))
+        common = {**place, "checkpoint": str(Path(place["output_dir"]) / "model.pt")}
+        if (spec := experiment.data.calibration) is not None:
+            images = data_spec(spec, plan.manifests["validation"])
+            run_stage([evaluate, calibrate], {**common, **images, "summary#rule": experiment.threshold})
+        role, judged = experiment.data.judged
+        shown = cell.seed == experiment.seeds[0] and cell.arm in (
+            experiment.endpoint.arm,
+            experiment.endpoint.reference,
+        )
+        images = data_spec(judged, plan.manifests[role])
+        run_stage(evaluate, {**common, **images, "maps": MAPS if shown else 0})
 
     def _train(
         self,
@@ -135,10 +153,10 @@ class Runner:
         bundle: str,
         folder: Path,
         settings: Settings,
-        judged: Settings | None = None,
         overlays: Sequence[str] = (),
+        then: Callable[[Settings], None] = lambda place: None,
     ) -> bool:
-        """Train by a bundle, then answer on the images to be judged on, if any."""
+        """Train by a bundle, then do what belongs to the same stage."""
         stage = Stage.of(folder, bundle, overlays, _portable(settings), _inputs(settings), self.smoke)
         if stage.done:
             return False
@@ -147,8 +165,7 @@ class Runner:
         place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(folder), "threads": threads}
         with stage.work() as record:
             run_stage(files, {**settings, **place, "fingerprint": stage.key})
-            if judged is not None:
-                run_stage(bundle_file(bundle, "evaluate"), {**judged, **place, "checkpoint": str(folder / "model.pt")})
+            then(place)
             record["settings"] = _portable(settings)
             record["overlays"] = list(overlays)
             record["about"] = describe_model(folder / "model.pt")

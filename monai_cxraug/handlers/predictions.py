@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_cxraug.calibration import Calibration
 from monai_cxraug.errors import StateError
 from monai_cxraug.keys import LABEL, NAME, PATIENT, PRED
 from monai_cxraug.predictions import Predictions
@@ -24,13 +25,14 @@ class PredictionWriter:
     Args:
         path: file to write.
         findings: names behind the logits, in order.
+        calibration: of the model, whose columns are added; None adds none.
 
     Raises:
         StateError: during the evaluation, when findings, logits or labels differ in number.
     """
 
-    def __init__(self, path: str | Path, findings: Sequence[str]) -> None:
-        self.path, self.findings = Path(path), tuple(findings)
+    def __init__(self, path: str | Path, findings: Sequence[str], calibration: Calibration | None = None) -> None:
+        self.path, self.findings, self.calibration = Path(path), tuple(findings), calibration
         self._clear()
 
     def attach(self, engine: Engine) -> None:
@@ -61,4 +63,5 @@ class PredictionWriter:
 
     def _write(self) -> None:
         labels, probs = (torch.cat(parts).numpy() for parts in (self._labels, self._probs))
-        Predictions(self._images, self._patients, self.findings, labels, probs).write(self.path)
+        table = Predictions(self._images, self._patients, self.findings, labels, probs)
+        table.write(self.path, self.calibration.columns(table) if self.calibration else None)

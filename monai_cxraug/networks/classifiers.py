@@ -159,6 +159,17 @@ ARCHITECTURES: dict[str, Builder] = {
     "small_cnn": SmallCNN,
 }
 
+#: architecture name to the ends of its stages, the deepest first: what class activation maps are made from.
+STAGES: Final[dict[str, tuple[str, ...]]] = {
+    "densenet121": ("class_layers.relu", "features.denseblock3", "features.denseblock2", "features.denseblock1"),
+    "efficientnet_b1": ("_bn1", "_blocks.4", "_blocks.2", "_blocks.1"),
+    "resnet50": ("layer4", "layer3", "layer2", "layer1"),
+    "vgg16": ("features.30", "features.23", "features.16", "features.9"),
+    "small_cnn": ("features.11", "features.7", "features.3"),
+}
+#: places a side that a class activation map needs at least.
+_COARSEST: Final = 4
+
 
 class Classifier(nn.Module):
     """Images to one logit per finding.
@@ -252,6 +263,35 @@ class Classifier(nn.Module):
         """All other weights."""
         last = {id(parameter) for parameter in self.head_parameters}
         return [parameter for parameter in self.body.parameters() if id(parameter) not in last]
+
+    def activation_layer(self, size: int) -> tuple[str, int]:
+        """Choose the layer for class activation maps: the deepest stage that still tells places apart.
+
+        Args:
+            size: side of the images in pixels.
+
+        Returns:
+            Its name in this network, and its places a side: at least 4, or those of the shallowest stage.
+        """
+        images = torch.zeros(1, self.settings["channels"], size, size)
+        places = self._places(images.to(self.head.weight.device))
+        return next((entry for entry in places if entry[1] >= _COARSEST), places[-1])
+
+    def _places(self, images: Tensor) -> list[tuple[str, int]]:
+        """Places a side at the end of every stage, the deepest first."""
+        sides: dict[str, int] = {}
+        modules, training = dict(self.body.named_modules()), self.training
+        hooks = [
+            modules[name].register_forward_hook(lambda *call, name=name: sides.update({name: call[2].shape[-1]}))
+            for name in STAGES[self.settings["architecture"]]
+        ]
+        self.eval()
+        with torch.no_grad():
+            self(images)
+        self.train(training)
+        for hook in hooks:
+            hook.remove()
+        return [(f"body.{name}", sides[name]) for name in STAGES[self.settings["architecture"]]]
 
     def freeze(self, frozen: bool = True) -> None:
         """Let only the last layers learn, or all; a frozen body does not adapt its normalisation either.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from monai_cxraug.reporting import words
+from monai_cxraug.reporting.maps import CellMaps, maps_section
 from monai_cxraug.reporting.markup import Markup, element, join
+from monai_cxraug.reporting.operating import operating_section
+from monai_cxraug.reporting.parts import absent, badge, facts, figure, flatten, folded, section, table
 from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, Composition, Cost, Plan, Primary, Results
 from monai_cxraug.reporting.style import STYLE
 from monai_cxraug.reporting.tables import (
@@ -22,7 +25,6 @@ from monai_cxraug.reporting.tables import (
     summarise,
 )
 
-_HASH: Final = 64
 #: settings of the experiment file that are shown without unfolding it.
 _STATED: Final[tuple[str, ...]] = ("fractions", "ratios", "seeds", "budget")
 
@@ -45,6 +47,7 @@ class Figures:
     areas: Markup | None
     mosaic_png: bytes | None
     shown: tuple[str, ...] = ()
+    maps: Sequence[CellMaps] = ()
 
 
 def page(results: Results, plan: Plan | None, roles: Sequence[DataRole], figures: Figures) -> str:
@@ -67,7 +70,9 @@ def page(results: Results, plan: Plan | None, roles: Sequence[DataRole], figures
         _summary(results),
         _differences(results, figures),
         _areas(results, figures),
+        operating_section(results),
         _pictures(figures),
+        maps_section(figures.maps),
         _composition(results),
         _methods(results, plan, roles),
         _limits(results),
@@ -98,7 +103,7 @@ def _answer(results: Results, plan: Plan | None) -> Markup:
     declared = "Primary endpoint, declared in the experiment file before the run: " if plan else "Primary endpoint: "
     return element(
         "section",
-        _badge(primary.verdict),
+        badge(primary.verdict),
         lead,
         _primary_numbers(results, primary),
         element("p", words.meaning(primary)),
@@ -142,22 +147,22 @@ def _missing(results: Results) -> Markup:
         for name in results.missing
     ]
     lead = "A verdict on a generator needs these arms, trained for as many steps. This run does not have them:"
-    return _section("What is missing for a verdict", element("p", lead), element("ul", *items))
+    return section("What is missing for a verdict", element("p", lead), element("ul", *items))
 
 
 def _summary(results: Results) -> Markup:
     summary = summarise(results)
     if not summary.rows:
-        return _section("Results", element("p", "No arm has been evaluated yet.", class_="soft"))
+        return section("Results", element("p", "No arm has been evaluated yet.", class_="soft"))
     head = ["Finding", "Positive / all", *summary.arms, "Difference", "95 % interval", "Verdict"]
     rows = [_summary_cells(row) for row in summary.rows]
     few = any(row.few for row in summary.rows)
     notes = [_what_is_compared(results)]
     if few:
         notes.append(f"† Fewer than {FEW_POSITIVES} positive images: too few to say much.")
-    return _section(
+    return section(
         "Results",
-        _table(head, rows, left={0, len(head) - 1}, total=summary.rows[-1].finding == MACRO),
+        table(head, rows, left={0, len(head) - 1}, total=summary.rows[-1].finding == MACRO),
         element("p", " ".join(notes), class_="note"),
         _all_comparisons(results),
         _all_arms(results),
@@ -173,7 +178,7 @@ def _summary_cells(row: SummaryRow) -> list[object]:
         *(number(area) for area in row.aurocs),
         words.minus(signed(outcome.difference if outcome else None)),
         words.minus(bracket(outcome.interval if outcome else None)),
-        _badge(outcome.verdict) if outcome else "n/a",
+        badge(outcome.verdict) if outcome else "n/a",
     ]
 
 
@@ -198,11 +203,11 @@ def _all_comparisons(results: Results) -> Markup:
             words.minus(bracket(row.interval)),
             p_value(row.p),
             p_value(row.p_holm),
-            _badge(row.verdict),
+            badge(row.verdict),
         ]
         for row in results.comparisons
     ]
-    return _folded(f"All {len(rows)} comparisons", _table(head, rows, left={0, 1, 8})) if rows else Markup("")
+    return folded(f"All {len(rows)} comparisons", table(head, rows, left={0, 1, 8})) if rows else Markup("")
 
 
 def _all_arms(results: Results) -> Markup:
@@ -220,35 +225,33 @@ def _all_arms(results: Results) -> Markup:
         ]
         for row in results.arms
     ]
-    return (
-        _folded(f"All {len(rows)} AUROC values, seed by seed", _table(head, rows, left={0, 1})) if rows else Markup("")
-    )
+    return folded(f"All {len(rows)} AUROC values, seed by seed", table(head, rows, left={0, 1})) if rows else Markup("")
 
 
 def _differences(results: Results, figures: Figures) -> Markup:
     if figures.differences is None:
-        return _absent("Differences", "Nothing has been compared yet, so there is no figure of differences.")
+        return absent("Differences", "Nothing has been compared yet, so there is no figure of differences.")
     caption = (
         "Difference in AUROC of each comparison with its 95 % bootstrap interval over patients and seeds. The diamond "
         "on a tinted row is the primary endpoint; the other rows are secondary. An interval across the dashed line "
         "is compatible with no difference."
     )
-    return _figure("Differences", figures.differences, caption)
+    return figure("Differences", figures.differences, caption)
 
 
 def _areas(results: Results, figures: Figures) -> Markup:
     if figures.areas is None:
-        return _absent("AUROC of each arm", "No arm has an AUROC yet, so there is no figure.")
+        return absent("AUROC of each arm", "No arm has an AUROC yet, so there is no figure.")
     caption = (
         "Large dots are means over seeds with 95 % intervals, small dots single seeds. Intervals of single arms may "
         "overlap while their paired difference is clear, and only the differences answer the question."
     )
-    return _figure("AUROC of each arm", figures.areas, caption)
+    return figure("AUROC of each arm", figures.areas, caption)
 
 
 def _pictures(figures: Figures) -> Markup:
     if figures.mosaic_png is None:
-        return _absent("Real beside synthetic", "No synthetic images lie in the run folder yet, so none are shown.")
+        return absent("Real beside synthetic", "No synthetic images lie in the run folder yet, so none are shown.")
     source = "data:image/png;base64," + base64.b64encode(figures.mosaic_png).decode()
     picture = element("img", src=source, alt="Real training images on the left, synthetic images on the right")
     caption = (
@@ -256,12 +259,12 @@ def _pictures(figures: Figures) -> Markup:
         f"{', '.join(map(finding_title, figures.shown))}. Drawn at random, not chosen; enlarged without interpolation, "
         "so that every pixel is as the networks see it."
     )
-    return _figure("Real beside synthetic", picture, caption)
+    return figure("Real beside synthetic", picture, caption)
 
 
 def _composition(results: Results) -> Markup:
     if not results.composition:
-        return _absent("What the training sets were made of", "Not recorded yet.")
+        return absent("What the training sets were made of", "Not recorded yet.")
     head = ["Arm", "Finding", "Data", "Ratio", "Seeds", "Real", "Duplicate", "Synthetic", "Synthetic share"]
     rows = [
         [
@@ -278,9 +281,9 @@ def _composition(results: Results) -> Markup:
         for row, seeds in _equal_over_seeds(results.composition)
     ]
     note = "Positive images of each finding in the training set of each cell. The share is of those positives."
-    return _section(
+    return section(
         "What the training sets were made of",
-        _table(head, rows, left={0, 1}),
+        table(head, rows, left={0, 1}),
         element("p", note, class_="note"),
     )
 
@@ -308,10 +311,10 @@ def _methods(results: Results, plan: Plan | None, roles: Sequence[DataRole]) -> 
         parts.append(_data_table(roles))
     if plan:
         stated = {key: plan.experiment[key] for key in _STATED if key in plan.experiment}
-        parts.append(_facts([("cells", plan.cells), ("generators", plan.generators), *_flatten(stated)]))
-        settings = _facts(_flatten(plan.experiment))
-        parts.append(_folded("Experiment file", settings) if plan.experiment else Markup(""))
-    return _section("How it was done", *parts)
+        parts.append(facts([("cells", plan.cells), ("generators", plan.generators), *flatten(stated)]))
+        settings = facts(flatten(plan.experiment))
+        parts.append(folded("Experiment file", settings) if plan.experiment else Markup(""))
+    return section("How it was done", *parts)
 
 
 def _data_table(roles: Sequence[DataRole]) -> Markup:
@@ -319,33 +322,33 @@ def _data_table(roles: Sequence[DataRole]) -> Markup:
     head = ["Images for", "Images", "Patients", *map(finding_title, findings)]
     rows = [[r.role, r.images, r.patients, *(r.positives.get(name, "n/a") for name in findings)] for r in roles]
     note = "Under each studied finding: images that carry it."
-    return join(_table(head, rows, left={0}), element("p", note, class_="note"))
+    return join(table(head, rows, left={0}), element("p", note, class_="note"))
 
 
 def _limits(results: Results) -> Markup:
     said = [*words.limits(results), *results.warnings]
     if not said:
-        return _section("Limits and warnings", element("p", "The run gave no warnings."))
-    return _section("Limits and warnings", element("ul", *(element("li", line) for line in said)))
+        return section("Limits and warnings", element("p", "The run gave no warnings."))
+    return section("Limits and warnings", element("ul", *(element("li", line) for line in said)))
 
 
 def _provenance(results: Results) -> Markup:
     if not results.provenance:
-        return _absent("Provenance", "Not recorded.")
-    return _section("Provenance", _facts(_flatten(results.provenance)))
+        return absent("Provenance", "Not recorded.")
+    return section("Provenance", facts(flatten(results.provenance)))
 
 
 def _cost(cost: Sequence[Cost]) -> Markup:
     if not cost:
-        return _absent("Cost", "Not recorded yet.")
+        return absent("Cost", "Not recorded yet.")
     stages = list(dict.fromkeys(row.stage for row in cost))
     rows = [_cost_cells(stage, [row for row in cost if row.stage == stage]) for stage in stages]
     rows.append(_cost_cells("All", cost))
     each = [[row.stage, row.id, f"{row.seconds:.1f} s", _count(row.images)] for row in cost]
-    return _section(
+    return section(
         "Cost",
-        _table(["Stage", "Pieces", "Time", "Images", "Images / s"], rows, left={0}, total=True),
-        _folded(f"All {len(cost)} pieces", _table(["Stage", "Piece", "Time", "Images"], each, left={0, 1})),
+        table(["Stage", "Pieces", "Time", "Images", "Images / s"], rows, left={0}, total=True),
+        folded(f"All {len(cost)} pieces", table(["Stage", "Piece", "Time", "Images"], each, left={0, 1})),
     )
 
 
@@ -362,70 +365,3 @@ def _count(images: int | None) -> str:
 
 def _ratio(ratio: float | None) -> str:
     return "n/a" if ratio is None else f"{ratio:g}"
-
-
-def _badge(verdict: str) -> Markup:
-    sign = element("span", words.verdict_sign(verdict) + " ", aria_hidden="true")
-    return element("span", sign, verdict, class_=f"badge {words.verdict_class(verdict)}")
-
-
-def _section(title: str, *children: object) -> Markup:
-    return element("section", element("h2", title), *children)
-
-
-def _absent(title: str, line: str) -> Markup:
-    return _section(title, element("p", line, class_="soft"))
-
-
-def _figure(title: str, picture: Markup, caption: str) -> Markup:
-    framed = element("div", picture, class_="scroll", tabindex="0", role="group", aria_label=title)
-    return _section(title, element("figure", framed, element("figcaption", caption)))
-
-
-def _folded(title: str, content: Markup) -> Markup:
-    return element("details", element("summary", title), content)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]], left: set[int], total: bool = False) -> Markup:
-    written = list(rows)
-    columns = [element("th", name, scope="col", class_=_side(k, left)) for k, name in enumerate(head)]
-    body = [_table_row(cells, left, total and k == len(written) - 1) for k, cells in enumerate(written)]
-    inner = element("table", element("thead", element("tr", *columns)), element("tbody", *body))
-    return element("div", inner, class_="scroll", tabindex="0", role="group", aria_label="Table")
-
-
-def _table_row(cells: Sequence[object], left: set[int], total: bool) -> Markup:
-    first = element("th", cells[0], scope="row", class_=_side(0, left))
-    rest = (element("td", cell, class_=_side(k, left)) for k, cell in enumerate(cells[1:], start=1))
-    return element("tr", first, *rest, class_="total" if total else None)
-
-
-def _side(column: int, left: set[int]) -> str | None:
-    return "text" if column in left else None
-
-
-def _facts(pairs: Iterable[tuple[str, object]]) -> Markup:
-    return element(
-        "dl", *(join(element("dt", name), element("dd", _fact(value))) for name, value in pairs), class_="facts"
-    )
-
-
-def _fact(value: object) -> Markup | str:
-    text = str(value)
-    if len(text) == _HASH and all(letter in "0123456789abcdef" for letter in text):
-        return element("code", element("abbr", text[:12], title=text))
-    return text
-
-
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
-    """Turn nested settings into pairs of a dotted name and a value; lists of plain values stay on one line."""
-    pairs: list[tuple[str, object]] = []
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            pairs += _flatten(value, f"{name}.")
-        elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
-            pairs += _flatten({str(k): item for k, item in enumerate(value)}, f"{name}.")
-        else:
-            pairs.append((name, ", ".join(map(str, value)) if isinstance(value, list) else value))
-    return pairs

@@ -34,9 +34,9 @@ class Prepared:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(path, "must be a readable manifest", str(error), "prepare the data again") from None
 
-    def matching(self, conditions: Mapping[str, str]) -> list[int]:
-        """Rows whose columns have the given values."""
-        return [k for k, row in enumerate(self.rows) if all(row.get(key) == value for key, value in conditions.items())]
+    def matching(self, conditions: Mapping[str, Sequence[str]]) -> list[int]:
+        """Rows whose columns have one of the values given for each."""
+        return [k for k, row in enumerate(self.rows) if all(row.get(key) in some for key, some in conditions.items())]
 
     def positives(self, finding: str, among: Sequence[int], source: str) -> list[int]:
         """Rows among those given that carry the finding and come from a source."""

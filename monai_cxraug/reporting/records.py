@@ -88,6 +88,32 @@ class Composition:
 
 
 @dataclass(frozen=True)
+class Operating:
+    """How often the answers of an arm are right at a threshold, and how far its probabilities can be believed."""
+
+    arm: str
+    seed: Seed
+    finding: str
+    n: int
+    positives: int
+    rule: str
+    fraction: float | None = None
+    ratio: float | None = None
+    threshold: float | None = None
+    temperature: float | None = None
+    accuracy: float | None = None
+    accuracy_interval: Interval | None = None
+    sensitivity: float | None = None
+    sensitivity_interval: Interval | None = None
+    specificity: float | None = None
+    specificity_interval: Interval | None = None
+    brier: float | None = None
+    brier_interval: Interval | None = None
+    calibration_error: float | None = None
+    calibration_error_before: float | None = None
+
+
+@dataclass(frozen=True)
 class Cost:
     """Time one piece of work took."""
 
@@ -109,6 +135,7 @@ class Results:
     comparisons: list[Comparison]
     composition: list[Composition]
     cost: list[Cost]
+    operating: list[Operating]
     missing: list[str]
     warnings: list[str]
     provenance: dict[str, Any]
@@ -123,9 +150,14 @@ class Results:
         return [name for name in names if name != MACRO] + [MACRO] * (MACRO in names)
 
     def studied(self) -> list[str]:
-        """Findings that were compared, the macro mean last; every finding when nothing was compared."""
+        """Findings that were compared, the macro mean last; every finding when nothing was compared.
+
+        Of one finding alone the mean says the same again, and is left out unless it was declared as the endpoint.
+        """
         compared = {row.finding for row in self.comparisons}
-        return [name for name in self.findings() if name in compared] or self.findings()
+        names = [name for name in self.findings() if name in compared] or self.findings()
+        alone = len(names) == 2 and names[1] == MACRO and not (self.primary and self.primary.finding == MACRO)
+        return names[:1] if alone else names
 
 
 @dataclass(frozen=True)
@@ -151,11 +183,12 @@ class Plan:
     cells: int = 0
     generators: int = 0
 
-    def conditions(self, role: str) -> dict[str, str]:
-        """Columns and values that choose a role's images among those of its folder: its split and its ``where``."""
+    def conditions(self, role: str) -> dict[str, list[str]]:
+        """Columns and the values that choose a role's images among those of its folder: its split and its ``where``."""
         spec = (self.experiment.get("data") or {}).get(role) or {}
-        split = {"split": str(spec["split"])} if spec.get("split") else {}
-        return {**split, **{str(key): str(value) for key, value in (spec.get("where") or {}).items()}}
+        asked = {**({"split": spec["split"]} if spec.get("split") else {}), **(spec.get("where") or {})}
+        values = {key: value if isinstance(value, list) else [value] for key, value in asked.items()}
+        return {str(key): [str(value) for value in some] for key, some in values.items()}
 
 
 def load_results(run: Path) -> Results:
@@ -174,10 +207,11 @@ def load_results(run: Path) -> Results:
         title=str(document.get("title") or name),
         split=str(document.get("split") or ""),
         primary=None if primary is None else build(Primary, primary, f"{path} primary"),
-        arms=_records(ArmResult, document, "arms", path),
-        comparisons=_records(Comparison, document, "comparisons", path),
-        composition=_records(Composition, document, "composition", path),
-        cost=_records(Cost, document, "cost", path),
+        arms=build_all(ArmResult, document, "arms", path),
+        comparisons=build_all(Comparison, document, "comparisons", path),
+        composition=build_all(Composition, document, "composition", path),
+        cost=build_all(Cost, document, "cost", path),
+        operating=build_all(Operating, document, "operating", path),
         missing=_value(document, "missing", list[str], path, []),
         warnings=_value(document, "warnings", list[str], path, []),
         provenance=_value(document, "provenance", dict[str, Any], path, {}),
@@ -203,7 +237,7 @@ def load_plan(run: Path) -> Plan | None:
         experiment=_value(document, "experiment", dict[str, Any], path, {}),
         data={role: str(folder) for role, folder in data.items() if folder},
         findings=_value(document, "findings", list[str], path, []),
-        synthetic=_records(SyntheticSet, document, "synthetic", path),
+        synthetic=build_all(SyntheticSet, document, "synthetic", path),
         cells=len(_value(document, "cells", list[Any], path, [])),
         generators=len(_value(document, "generators", list[Any], path, [])),
     )
@@ -230,7 +264,12 @@ def build(record: type[T], content: object, where: object) -> T:
     return record(**values)
 
 
-def _records(record: type[T], document: Mapping[str, Any], key: str, path: Path) -> list[T]:
+def build_all(record: type[T], document: Mapping[str, Any], key: str, path: Path) -> list[T]:
+    """Fill a dataclass from each object of a list in a JSON document; without the list, none.
+
+    Raises:
+        StateError: as for :func:`build`.
+    """
     rows = _value(document, key, list[Any], path, [])
     return [build(record, row, f"{path} {key}[{index}]") for index, row in enumerate(rows)]
 

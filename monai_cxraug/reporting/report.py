@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monai_cxraug.artifacts import atomic_path, write_text
 from monai_cxraug.reporting import figures
+from monai_cxraug.reporting.maps import read_maps
 from monai_cxraug.reporting.markup import Markup
 from monai_cxraug.reporting.mosaic import Block, collect_blocks, mosaic
 from monai_cxraug.reporting.page import DataRole, Figures, page
@@ -68,6 +69,7 @@ def _figures(run: Path, results: Results, plan: Plan | None) -> Figures:
         areas=figures.areas(results),
         mosaic_png=_png(blocks) if blocks else None,
         shown=tuple(block.finding for block in blocks),
+        maps=read_maps(run),
     )
 
 
@@ -86,7 +88,7 @@ def _roles(run: Path, plan: Plan) -> list[DataRole]:
     ]
 
 
-def _role(role: str, prepared: Prepared, conditions: Mapping[str, str], findings: Sequence[str]) -> DataRole:
+def _role(role: str, prepared: Prepared, conditions: Mapping[str, Sequence[str]], findings: Sequence[str]) -> DataRole:
     rows = [prepared.rows[k] for k in prepared.matching(conditions)]
     return DataRole(
         role=role,

@@ -50,6 +50,9 @@ min-width:8.2em}.few{color:var(--open);font-weight:600}
 figure{margin:1em 0 .4em}figure .scroll{margin:0}
 figure svg{display:block;width:100%;min-width:640px;height:auto}
 figure img{display:block;width:100%;height:auto;border-radius:8px}
+.maps{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:12px}
+.maps figure{margin:0}.maps figure img{border-radius:4px;image-rendering:pixelated}.maps figcaption{margin-top:.3em;
+overflow-wrap:anywhere;font-size:.78rem}h3{font-size:.95rem;margin:1.2em 0 .5em}
 figcaption{font-size:.84rem;color:var(--soft);margin-top:.7em;line-height:1.5}
 dl.facts{display:grid;grid-template-columns:minmax(9em,max-content) 1fr;gap:.28em 1.6em;font-size:.86rem;margin:.8em 0}
 dl.facts dt{color:var(--soft)}dl.facts dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}

@@ -16,6 +16,7 @@ from monai_cxraug.reporting.records import (
     Comparison,
     Composition,
     Interval,
+    Operating,
     Primary,
     Results,
 )
@@ -154,7 +155,7 @@ def _align(table: list[list[str]], left: set[int]) -> list[str]:
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write ``arms.csv``, ``comparisons.csv`` and ``composition.csv`` with every row of the results.
+    """Write ``arms.csv``, ``comparisons.csv``, ``composition.csv`` and ``operating.csv``: every row of the results.
 
     Args:
         results: of a run.
@@ -167,19 +168,26 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
         "arms": (ArmResult, results.arms),
         "comparisons": (Comparison, results.comparisons),
         "composition": (Composition, results.composition),
+        "operating": (Operating, results.operating),
     }
     for name, (record, rows) in tables.items():
         keys = [spec.name for spec in dataclasses.fields(record)]
-        columns = [part for key in keys for part in (("low", "high") if key == "interval" else (key,))]
+        columns = [part for key in keys for part in (_ends(key) if key.endswith("interval") else (key,))]
         write_csv(folder / f"{name}.csv", columns, [_cells(row, keys) for row in rows])
     return [folder / f"{name}.csv" for name in tables]
+
+
+def _ends(key: str) -> tuple[str, str]:
+    """Columns of an interval: ``low`` and ``high``, after the name of what it is about if it has one."""
+    what = key.removesuffix("interval")
+    return f"{what}low", f"{what}high"
 
 
 def _cells(row: Any, keys: Sequence[str]) -> list[object]:
     cells: list[object] = []
     for key in keys:
         value = getattr(row, key)
-        if key == "interval":
+        if key.endswith("interval"):
             cells += value or ("", "")
         else:
             cells.append("" if value is None else value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from monai_cxraug.artifacts import file_hash, write_json
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.mixing import refuse_seen
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.fidelity import count_scales
@@ -45,7 +45,7 @@ class EvaluateGenerator:
     generator: str | Path
     manifest: str | Path
     split: str
-    where: Mapping[str, str]
+    where: Where
     seed: int
     output_dir: str | Path
     classifier: str | Path | None = None

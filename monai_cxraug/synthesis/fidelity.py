@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.mixing import refuse_seen
 from monai_cxraug.errors import InputError
 from monai_cxraug.keys import IMAGE
@@ -189,7 +190,7 @@ class MeasureSnapshot:
     size: int
     patients_seen: Sequence[str]
     split: str = "val"
-    where: Mapping[str, str] | None = None
+    where: Where | None = None
     finding: str | None = None
     findings: Sequence[str] | None = None
     label_rows: Mapping[str, int] | None = None

@@ -126,6 +126,8 @@ def test_rows_of_a_split_and_of_values(tmp_path, make_set) -> None:
     assert_array_equal(manifest.rows(), np.arange(16))
     assert_array_equal(manifest.rows("val"), [8, 9, 10, 11])
     assert_array_equal(manifest.rows("train", {"resample": "linear"}), [1, 3, 5, 7])
+    assert_array_equal(manifest.rows("train", {"resample": ["linear", "area"]}), np.arange(8))
+    assert_array_equal(manifest.rows(None, {"patient_id": ["P000", "P004"], "resample": "area"}), [0, 8])
     assert manifest.patients(manifest.rows("val")) == {"P004", "P005"}
     selected = manifest.select(np.array([5, 2]))
     assert list(selected["image"]) == ["P005.png", "P002.png"]
@@ -142,6 +144,8 @@ def test_images_without_a_patient_are_no_patient(tmp_path, make_set) -> None:
     [
         ("vall", None, ("column 'split'", "'vall'", "did you mean 'val'?")),
         (None, {"resample": "arae"}, ("column 'resample'", "'arae'", "did you mean 'area'?")),
+        (None, {"resample": ["area", "arae"]}, ("column 'resample'", "'arae'", "did you mean 'area'?")),
+        (None, {"resample": []}, ("all conditions", "[]")),
         (None, {"resampel": "area"}, ("unknown column", "did you mean 'resample'?")),
         ("val", {"view": "AP"}, ("view", "'AP'")),
     ],

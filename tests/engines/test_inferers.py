@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_cxraug.engines.inferers import AutocastInferer
+from monai_cxraug.engines.inferers import AutocastInferer, FlipAveraging
 
 
 def test_the_network_runs_in_bfloat16_on_plain_tensors() -> None:
@@ -26,3 +26,12 @@ def test_further_arguments_and_gradients_pass() -> None:
     result.sum().backward()
     assert result.tolist() == [4, 4]
     assert weight.grad.tolist() == [1, 1]
+
+
+def test_flip_averaging_is_the_mean_of_both_logits_and_blind_to_mirroring() -> None:
+    images = torch.rand(3, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(24, 2))
+    result = FlipAveraging()(images, network)
+    assert torch.equal(result, (network(images) + network(torch.flip(images, [3]))) / 2)
+    assert torch.equal(FlipAveraging()(images.flip(-1), network), result)
+    assert torch.equal(FlipAveraging(flips=False)(images, network), network(images))

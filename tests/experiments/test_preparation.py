@@ -21,7 +21,7 @@ from tests.experiments.conftest import document
         ("nih", {}, "nih", "Edema"),
         ("chexpert", {"uncertainty": "ones", "blank": "zeros"}, "chexpert", "Pleural Other"),
         ("folder", {"negative": "benign"}, "folder", "malignant"),
-        ("kermany", {}, "nih", "Pneumonia"),
+        ("kermany", {}, "kermany", "Pneumonia"),
     ],
 )
 def test_smoke_runs_imitate_the_source(

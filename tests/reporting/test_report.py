@@ -23,7 +23,7 @@ def test_everything_is_written(run: Path) -> None:
     assert write_report(run) == run / "report" / "index.html"
     found = {str(path.relative_to(run / "report")) for path in (run / "report").rglob("*") if path.is_file()}
     figures = {f"figures/{name}" for name in ("differences.svg", "auroc.svg", "real_and_synthetic.png")}
-    tables = {f"tables/{name}.csv" for name in ("arms", "comparisons", "composition")}
+    tables = {f"tables/{name}.csv" for name in ("arms", "comparisons", "composition", "operating")}
     assert found == {"index.html"} | figures | tables
 
 

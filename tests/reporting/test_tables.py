@@ -72,8 +72,8 @@ def test_csv_tables_hold_every_row(run: Path) -> None:
     for path in write_tables(results, run / "out"):
         with path.open() as stream:
             rows = list(csv.DictReader(stream))
-        assert len(rows) == len(raw[path.stem])
-        for row, expected in zip(rows, raw[path.stem], strict=True):
+        assert len(rows) == len(raw.get(path.stem, []))
+        for row, expected in zip(rows, raw.get(path.stem, []), strict=True):
             low, high = expected.pop("interval", None) or ("", "")
             assert {key: row[key] for key in expected} == {k: "" if v is None else str(v) for k, v in expected.items()}
             assert (row.get("low", ""), row.get("high", "")) == (str(low), str(high))

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from monai_cxraug.data.sources.listing import Progress
 from monai_cxraug.data.sources.phantom.chexpert import write_chexpert_layout
 from monai_cxraug.data.sources.phantom.hospital import write_hospital_layout
+from monai_cxraug.data.sources.phantom.kermany import write_kermany_layout
 from monai_cxraug.data.sources.phantom.skin import write_skin_layout
 from monai_cxraug.data.sources.phantom.writers import write_native, write_nih_layout
 from monai_cxraug.errors import ConfigError, nearest
@@ -26,6 +27,7 @@ LAYOUTS: Final[Mapping[str, Writer]] = {
     "native": write_native,
     "nih": write_nih_layout,
     "chexpert": write_chexpert_layout,
+    "kermany": write_kermany_layout,
     "skin": write_skin_layout,
     "dicom": write_hospital_layout,
 }

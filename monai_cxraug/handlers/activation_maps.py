@@ -1,0 +1,164 @@
+"""Where a classifier looks: class activation maps of telling images, after an evaluation."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.visualize import GradCAM
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from monai_cxraug.artifacts import atomic_path, write_json
+from monai_cxraug.keys import IMAGE
+from monai_cxraug.predictions import Predictions, read_predictions
+
+SCHEMA: Final = "cxraug.maps/1"
+#: what images are telling: (kind, whether the label is known to be 1 or 0, whether the surest come first).
+KINDS: Final[tuple[tuple[str, float | None, bool], ...]] = (
+    ("present, thought likely", 1.0, True),
+    ("present, thought unlikely", 1.0, False),
+    ("absent, thought likely", 0.0, True),
+)
+LIKELIEST: Final = "thought likeliest"
+_TINT: Final = np.array([255.0, 122.0, 0.0])
+_STRENGTH: Final = 0.6
+_SIDE: Final = 224
+
+
+class LooksAt(Protocol):
+    """A classifier that knows which of its layers to look at."""
+
+    def activation_layer(self, size: int) -> tuple[str, int]:
+        """Name of the layer, and its places a side."""
+
+
+@dataclass(frozen=True)
+class MapEntry:
+    """One picture: a radiograph, and beside it the same with its map.
+
+    Attributes:
+        file: PNG below the folder of the maps.
+        finding: that the map is of.
+        image: name of the image.
+        kind: why it was chosen.
+        prob: what the network says, uncalibrated.
+        label: 1, 0, or None unknown.
+    """
+
+    file: str
+    finding: str
+    image: str
+    kind: str
+    prob: float
+    label: float | None
+
+
+class ActivationMaps:
+    """Writes class activation maps when an evaluation completes; it comes after the handler that writes predictions.
+
+    Grad-CAM (Selvaraju et al., ICCV 2017; MONAI's) at the deepest stage with at least 4 places a side. Of each finding:
+    the images with it that were thought likeliest to have it, those with it thought least likely, and those without it
+    thought likeliest; where no label is known, those thought likeliest. A map shows where evidence came from, not where
+    the finding is, and its scale is its own: the strongest place of every map is drawn alike.
+
+    Args:
+        folder: to write into, emptied before: ``<finding>/*.png`` and ``maps.json``.
+        network: ``[N, C, H, W]`` to logits ``[N, K]``, and ``activation_layer``.
+        dataset: images in the order of the table.
+        predictions: table that the evaluation wrote.
+        count: images of each kind.
+    """
+
+    def __init__(
+        self, folder: str | Path, network: nn.Module, dataset: Any, predictions: str | Path, count: int = 3
+    ) -> None:
+        self.folder, self.predictions = Path(folder), Path(predictions)
+        self.network, self.dataset, self.count = network, dataset, count
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _write(self) -> None:
+        table = read_predictions(self.predictions)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not table.images:
+            return
+        layer, places = cast(LooksAt, self.network).activation_layer(self.dataset[0][IMAGE].shape[-1])
+        # MONAI's own scaling maps the largest to 0 and the smallest to 1
+        look = GradCAM(nn_module=self.network, target_layers=layer, postprocessing=lambda heat: heat)
+        entries = [
+            self._draw(look, table, column, row, kind, number)
+            for column in range(len(table.findings))
+            for kind, rows in choose_telling(table, column, self.count).items()
+            for number, row in enumerate(rows, start=1)
+        ]
+        document = {"layer": layer, "places": places, "maps": [asdict(entry) for entry in entries]}
+        write_json(self.folder / "maps.json", SCHEMA, document)
+
+    def _draw(self, look: GradCAM, table: Predictions, column: int, row: int, kind: str, number: int) -> MapEntry:
+        image = torch.as_tensor(self.dataset[row][IMAGE]).as_subclass(torch.Tensor)[None]
+        device = next(self.network.parameters()).device
+        with torch.enable_grad():
+            heat = look(image.to(device), class_idx=column)[0, 0].detach().cpu().numpy()
+        heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+        finding = table.findings[column]
+        file = f"{_safe(finding)}/{_safe(kind)}_{number}.png"
+        picture = beside(image[0].float().numpy(), heat)
+        with atomic_path(self.folder / file) as temporary:
+            picture.save(temporary, format="PNG", optimize=True)
+        label = table.labels[row, column]
+        known = None if np.isnan(label) else float(label)
+        return MapEntry(file, finding, table.images[row], kind, float(table.probs[row, column]), known)
+
+
+def choose_telling(table: Predictions, column: int, count: int) -> Mapping[str, Sequence[int]]:
+    """Choose the images of one finding to show.
+
+    Args:
+        table: answers.
+        column: of the finding.
+        count: images of each kind, at most.
+
+    Returns:
+        Kind to row numbers, the most telling first; of equal ones the earlier.
+    """
+    probs, labels = table.probs[:, column], table.labels[:, column]
+    if np.isnan(labels).all():
+        return {LIKELIEST: np.argsort(-probs, kind="stable")[:count].tolist()}
+    chosen = {}
+    for kind, label, surest in KINDS:
+        rows = np.flatnonzero(labels == label)
+        chosen[kind] = rows[np.argsort(-probs[rows] if surest else probs[rows], kind="stable")[:count]].tolist()
+    return chosen
+
+
+def beside(image: NDArray[np.float32], heat: NDArray[np.float32]) -> Image.Image:
+    """Draw an image, and to its right the same under its map.
+
+    Args:
+        image: ``[C, H, W]`` in [0, 1].
+        heat: ``[H, W]`` in [0, 1].
+
+    Returns:
+        RGB picture, enlarged by a whole factor to about 224 px a side.
+    """
+    grey = np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3)) * 255.0
+    cover = _STRENGTH * np.clip(heat, 0, 1)[..., None]
+    both = np.concatenate([grey, np.zeros_like(grey[:, :1]), grey + (_TINT - grey) * cover], axis=1)
+    factor = max(1, round(_SIDE / image.shape[-1]))
+    pixels = np.clip(np.rint(both), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"\W+", "_", name)

@@ -1,0 +1,85 @@
+"""What pages are made of: sections, figures, tables, facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from monai_cxraug.reporting import words
+from monai_cxraug.reporting.markup import Markup, element, join
+
+_HASH: Final = 64
+
+
+def badge(verdict: str) -> Markup:
+    """Write a verdict as a badge, told apart by sign and colour."""
+    sign = element("span", words.verdict_sign(verdict) + " ", aria_hidden="true")
+    return element("span", sign, verdict, class_=f"badge {words.verdict_class(verdict)}")
+
+
+def section(title: str, *children: object) -> Markup:
+    """Write a section under its title."""
+    return element("section", element("h2", title), *children)
+
+
+def absent(title: str, line: str) -> Markup:
+    """Write a section that says what is not there."""
+    return section(title, element("p", line, class_="soft"))
+
+
+def figure(title: str, picture: Markup, caption: str) -> Markup:
+    """Write a section with one picture and its caption."""
+    framed = element("div", picture, class_="scroll", tabindex="0", role="group", aria_label=title)
+    return section(title, element("figure", framed, element("figcaption", caption)))
+
+
+def folded(title: str, content: Markup) -> Markup:
+    """Write content that unfolds under a line."""
+    return element("details", element("summary", title), content)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], left: set[int], total: bool = False) -> Markup:
+    """Write a table; columns in ``left`` hold text, and with ``total`` the last row is set apart."""
+    written = list(rows)
+    columns = [element("th", name, scope="col", class_=_side(k, left)) for k, name in enumerate(head)]
+    body = [_table_row(cells, left, total and k == len(written) - 1) for k, cells in enumerate(written)]
+    inner = element("table", element("thead", element("tr", *columns)), element("tbody", *body))
+    return element("div", inner, class_="scroll", tabindex="0", role="group", aria_label="Table")
+
+
+def _table_row(cells: Sequence[object], left: set[int], total: bool) -> Markup:
+    first = element("th", cells[0], scope="row", class_=_side(0, left))
+    rest = (element("td", cell, class_=_side(k, left)) for k, cell in enumerate(cells[1:], start=1))
+    return element("tr", first, *rest, class_="total" if total else None)
+
+
+def _side(column: int, left: set[int]) -> str | None:
+    return "text" if column in left else None
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
+    """Write pairs of a name and a value; a hash is shortened."""
+    return element(
+        "dl", *(join(element("dt", name), element("dd", _fact(value))) for name, value in pairs), class_="facts"
+    )
+
+
+def _fact(value: object) -> Markup | str:
+    text = str(value)
+    if len(text) == _HASH and all(letter in "0123456789abcdef" for letter in text):
+        return element("code", element("abbr", text[:12], title=text))
+    return text
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    """Turn nested settings into pairs of a dotted name and a value; lists of plain values stay on one line."""
+    pairs: list[tuple[str, object]] = []
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            pairs += flatten(value, f"{name}.")
+        elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+            pairs += flatten({str(k): item for k, item in enumerate(value)}, f"{name}.")
+        else:
+            pairs.append((name, ", ".join(map(str, value)) if isinstance(value, list) else value))
+    return pairs
