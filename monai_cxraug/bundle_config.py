@@ -44,7 +44,7 @@ _TEXT = frozenset(
 _RANGES = {"seed": (0, 2**32 - 1), "fraction_seed": (0, 2**32 - 1), "threads": (1, 1024)}
 #: settings that say where and how fast a stage runs and not what it computes.
 _IDLE = frozenset(
-    {"_desc_", "_meta_", "imports", "bundle_root", "output_dir", "device", "threads", "fingerprint"}
+    {"_desc_", "_meta_", "imports", "bundle_root", "output_dir", "device", "threads", "fingerprint", "keep_checkpoint"}
     | {"initialize", "run", "finalize"}
     | {"grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
 )

@@ -43,7 +43,7 @@ class Preparation:
 
 
 def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
-    """Shrink an experiment: phantoms instead of its images, few bootstrap replicates, the bundles' smoke overlays.
+    """Shrink an experiment: phantoms instead of its images, one seed, few bootstrap replicates, the smoke overlays.
 
     The network and the recipe stay, so that what is declared is what runs, for a few steps.
 
@@ -58,7 +58,8 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     network = {key: value for key, value in declared.classifier.items() if key in _SMOKE_KEEPS}
     budget = Budget({}, network, declared.recipe, declared.threads, SMOKE_REPLICATES)
     title = f"Smoke run on phantoms, its numbers mean nothing: {experiment.title or experiment.name}"
-    return replace(experiment, title=title, data=replace(experiment.data, **roles), budget=budget)
+    data, seeds = replace(experiment.data, **roles), experiment.seeds[:1]
+    return replace(experiment, title=title, data=data, seeds=seeds, budget=budget)
 
 
 def _phantoms(spec: DataSpec, folder: Path) -> DataSpec:

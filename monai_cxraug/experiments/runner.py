@@ -28,7 +28,7 @@ GENERATOR_BUNDLE, CLASSIFIER_BUNDLE = "chest_xray_pggan", "chest_xray_classifica
 _OWN_KEYS = {
     "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
     "fraction_seed", "seed", "synthetic", "duplicates", "held_out", "allow_synthetic_majority", "fingerprint",
-    "threads",
+    "threads", "keep_checkpoint",
 }  # fmt: skip
 
 #: class activation maps of each kind that the report shows, of the arms of the endpoint and the first seed.
@@ -164,7 +164,7 @@ class Runner:
         threads = plan.experiment.budget.threads
         place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(folder), "threads": threads}
         with stage.work() as record:
-            run_stage(files, {**settings, **place, "fingerprint": stage.key})
+            run_stage(files, {**settings, **place, "fingerprint": stage.key, "keep_checkpoint": False})
             then(place)
             record["settings"] = _portable(settings)
             record["overlays"] = list(overlays)

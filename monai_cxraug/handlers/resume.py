@@ -47,6 +47,7 @@ class Resume:
         every: epochs between checkpoints.
         sampler: its ``skip`` is set to the number of batches already consumed.
         fingerprint: identifies the settings; a checkpoint of other settings is refused.
+        last: whether the state at the end is written too; who removes it at once can save the time.
 
     Raises:
         ConfigError: ``every`` is below 1 or an object has the reserved name.
@@ -60,13 +61,14 @@ class Resume:
         every: int = 1,
         sampler: Any = None,
         fingerprint: str = "",
+        last: bool = True,
     ) -> None:
         if every < 1:
             raise ConfigError("Resume(every)", "must be at least 1", every, "give a number of epochs")
         if CLOCK in objects:
             raise ConfigError("Resume(objects)", f"the name {CLOCK!r} is reserved", mend="choose another name")
         self.path, self.objects, self.every = Path(path), dict(objects), every
-        self.sampler, self.fingerprint = sampler, fingerprint
+        self.sampler, self.fingerprint, self.last = sampler, fingerprint, last
         self._saved_at = self._promoted_at = -1
         self._rng: dict[str, Any] | None = None
         self._signals = _StopSignals()
@@ -96,11 +98,16 @@ class Resume:
             # registered only now, so that they run after the handlers that change what is saved
             engine.add_event_handler(Events.GET_BATCH_STARTED, self._restore_rng)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_if_asked)
-            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self.save)
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self._epoch_completed)
             engine.add_event_handler(Events.COMPLETED, self._completed)
 
+    def _epoch_completed(self, engine: Engine) -> None:
+        if self.last or engine.state.epoch != engine.state.max_epochs:
+            self.save(engine)
+
     def _completed(self, engine: Engine) -> None:
-        self.save(engine)
+        if self.last:
+            self.save(engine)
         self._signals.release()
 
     def _failed(self, engine: Engine, error: BaseException) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import CheckpointLoader
 from torch import Tensor, nn
@@ -267,3 +267,19 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         Resume(tmp_path / "a.pt", {}, every=0)
     with pytest.raises(ConfigError, match="reserved"):
         Resume(tmp_path / "a.pt", {"resume": nn.Linear(1, 1)})
+
+
+def test_the_last_state_is_left_out_when_it_is_not_wanted(tmp_path: Path) -> None:
+    written: dict[bool, list[int]] = {}
+    for last in (True, False):
+        path, written[last] = tmp_path / f"{last}.pt", []
+        engine = Engine(lambda engine, batch: None)
+        handler = Resume(path, {"generator": torch.Generator()}, last=last)
+        handler.attach(engine)
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED,
+            lambda engine, path=path, last=last: written[last].append(int(path.exists())),
+        )
+        engine.run([0, 1], max_epochs=3)
+        state = torch.load(path, weights_only=True)
+        assert state["resume"]["iteration"] == (6 if last else 4)

@@ -1,0 +1,60 @@
+"""The experiment files of the published systems run as they are declared, on phantoms and for a few steps."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from monai_cxraug.artifacts import load_json
+from monai_cxraug.calibration import read_calibration
+from monai_cxraug.errors import LeakageError
+from monai_cxraug.experiments.experiment import load_experiment
+from monai_cxraug.experiments.plan import read_plan
+from monai_cxraug.experiments.runner import Runner
+from monai_cxraug.predictions import read_predictions
+from monai_cxraug.reporting.report import write_report
+
+pytestmark = pytest.mark.e2e
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "configs" / "experiments"
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "arms"),
+    [("system_d_pneumonia_resnet50", "resnet50", 3), ("system_e_imbalance", "vgg16", 8)],
+)
+def test_a_smoke_run_trains_what_is_declared(name: str, architecture: str, arms: int, tmp_path: Path) -> None:
+    experiment = load_experiment(EXPERIMENTS / f"{name}.yaml", substitute=False)
+    assert experiment.data.train.source == "kermany"
+    Runner(experiment, tmp_path, smoke=True, say=lambda line: None).execute()
+    cells = read_plan(tmp_path).cells
+    assert len(cells) == arms
+    for cell in cells:
+        folder = tmp_path / "cells" / cell.id
+        record = load_json(folder / "run.json")
+        assert record["settings"]["architecture"] == architecture
+        fitted = read_calibration(folder / "calibration.json")
+        assert fitted.rule == "youden"
+        tables = ("calibration.csv", "predictions.csv")
+        answered = {path: set(read_predictions(folder / path).patients) for path in tables}
+        seen = set(record["about"]["patients_seen"])
+        assert not answered["calibration.csv"] & answered["predictions.csv"]
+        assert not (answered["calibration.csv"] | answered["predictions.csv"]) & seen
+    found = load_json(tmp_path / "results.json")
+    assert found["missing"] == []
+    assert {row["arm"] for row in found["operating"]} == set(experiment.arms)
+    page = write_report(tmp_path).read_text()
+    assert "Answers at the threshold" in page
+    assert "Where the networks look" in page
+    shutil.rmtree(tmp_path)  # the networks are large
+
+
+def test_thresholds_may_not_see_a_test_patient(tmp_path: Path) -> None:
+    experiment = load_experiment(
+        EXPERIMENTS / "system_d_pneumonia_resnet50.yaml", ['data.test.where={fold: ["0", "1"]}'], substitute=False
+    )
+    with pytest.raises(LeakageError, match="both validation, where thresholds are chosen, and test"):
+        Runner(experiment, tmp_path, smoke=True, say=lambda line: None).execute()
+    assert not (tmp_path / "cells").exists()
