@@ -54,7 +54,7 @@ def _rows(size: int, rounds: int, device: str) -> Iterator[Row]:
     if device == "cpu":
         for precision in ("bf16", "f32"):
             exported = _exported(ours, size, precision)
-            case = f"export {size} {precision} (images/s)"
+            case = f"export {size}{'' if precision == 'bf16' else ', float32'} (images/s)"
             bound = 3.5 if precision == "bf16" else None
             yield faster(case, JUDGED, race(exported, judge[1], rounds), peer, bound)
 

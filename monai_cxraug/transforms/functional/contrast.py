@@ -16,7 +16,18 @@ from torch import Tensor
 
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.transforms.functional.filters import in_float, require_images
-from monai_cxraug.transforms.functional.levels import LEVELS, TOP, blend_tables, count_levels, look_up, to_levels
+from monai_cxraug.transforms.functional.levels import (
+    LEVELS,
+    TOP,
+    blend_tables,
+    clip_tables,
+    count_levels,
+    equalise_tiles,
+    equalise_whole,
+    look_up,
+    runs_whole,
+    to_levels,
+)
 
 
 def stretch(images: Tensor, low: float = 0.5, high: float = 99.5) -> Tensor:
@@ -123,6 +134,9 @@ def equalise(images: Tensor) -> Tensor:
     Raises:
         InputError: another type.
     """
+    if runs_whole(images):
+        require_images(images)
+        return equalise_whole(images.reshape(-1, *images.shape[-2:])).reshape(images.shape)
     levels, counts = _levels(images), histogram(images).double()
     total = counts.sum(dim=-1, keepdim=True)
     first = (counts > 0).long().argmax(dim=-1, keepdim=True)  # the darkest level that occurs
@@ -211,18 +225,28 @@ def clahe(images: Tensor, clip: float = 2.0, tiles: int = 8) -> Tensor:
     if not clip > 0 or tiles < 1:
         raise ConfigError("clahe", "clip must be above 0 and tiles at least 1", f"{clip}, {tiles}")
     if images.dtype != torch.uint8:
-        return in_float(images, tiles, lambda unit: _clahe(to_levels(unit), clip, tiles).to(unit.dtype))
+        return in_float(images, tiles, lambda unit: _clahe(unit, clip, tiles).to(unit.dtype))
     require_images(images, tiles)
-    return (_clahe(images, clip, tiles) * TOP).round_().to(torch.uint8)
+    return to_levels(_clahe(images, clip, tiles))
 
 
-def _clahe(levels: Tensor, clip: float, tiles: int) -> Tensor:
-    """Of uint8 ``[..., H, W]``: float32 in [0, 1]."""
-    flat = levels.reshape(-1, *levels.shape[-2:])
+def _clahe(images: Tensor, clip: float, tiles: int) -> Tensor:
+    """Of floating point in [0, 1] or uint8 ``[..., H, W]``: float32 in [0, 1]."""
+    flat = images.reshape(-1, *images.shape[-2:])
+    height, width = flat.shape[-2:]
+    if height % tiles == width % tiles == 0 and runs_whole(flat):
+        return equalise_tiles(flat, tiles, _limit(clip, height // tiles * (width // tiles))).reshape(images.shape)
+    flat = flat if flat.dtype == torch.uint8 else to_levels(flat)
     padded = _mirror_to_multiple(flat, tiles)
     sides = padded.shape[-2] // tiles, padded.shape[-1] // tiles
-    tables = _tables(count_levels(padded, tiles), clip, sides[0] * sides[1])
-    return blend_tables(flat, tables, sides).reshape(levels.shape)
+    pixels = sides[0] * sides[1]
+    tables = clip_tables(count_levels(padded, tiles), _limit(clip, pixels), pixels)
+    return blend_tables(flat, tables, sides).reshape(images.shape)
+
+
+def _limit(clip: float, pixels: int) -> int:
+    """The count at which the histogram of a tile is cut."""
+    return max(int(clip * pixels / LEVELS), 1)
 
 
 def _mirror_to_multiple(levels: Tensor, tiles: int) -> Tensor:
@@ -235,20 +259,6 @@ def _mirror_to_multiple(levels: Tensor, tiles: int) -> Tensor:
         more = tiles - side % tiles
         levels = torch.cat([levels, levels.narrow(axis, side - 1 - more, more).flip(axis)], axis)
     return levels
-
-
-def _tables(counts: Tensor, clip: float, pixels: int) -> Tensor:
-    """Levels in [0, 255] that the levels of each tile become, float32 and whole: ``[N, t, t, 256]``."""
-    limit = max(int(clip * pixels / LEVELS), 1)
-    over = (counts - limit).clamp(min=0).sum(dim=-1, keepdim=True)
-    counts = counts.clamp(max=limit) + over // LEVELS
-    rest = over % LEVELS
-    # one more for every step-th level, as long as there is something left
-    step = (LEVELS // rest.clamp(min=1)).clamp(min=1)
-    place = torch.arange(LEVELS, device=counts.device)
-    counts = counts + ((place % step == 0) & (place // step < rest)).to(counts.dtype)
-    scale = torch.tensor(TOP / pixels, dtype=torch.float32, device=counts.device)
-    return (counts.cumsum(dim=-1).float() * scale).round_().clamp_(0, TOP)
 
 
 #: changes of contrast with settings that need no choice, by name.

@@ -80,6 +80,25 @@ EXPORT WIDE int cxraug_blend_tables(const uint8_t *levels, float *out, int64_t c
     return DONE;
 }
 
+/* From how often each level occurs in a tile to the level that it becomes: counts are cut at `limit`, what is cut off is
+ * spread evenly, and the rest of that goes to every step-th level; then sums of counts, scaled and rounded. */
+EXPORT WIDE void cxraug_clip_tables(const int32_t *counts, float *tables, int64_t tiles, int32_t limit, float scale) {
+    const float whole = 12582912; /* as in cxraug_to_levels */
+    for (int64_t t = 0; t < tiles; t++, counts += 256, tables += 256) {
+        int32_t cut[256], over = 0;
+        for (int k = 0; k < 256; k++) over += counts[k] > limit ? counts[k] - limit : 0;
+        for (int k = 0; k < 256; k++) cut[k] = (counts[k] < limit ? counts[k] : limit) + over / 256;
+        const int32_t rest = over % 256, step = rest ? 256 / rest : 256;
+        for (int32_t n = 0; n < rest; n++) cut[n * step]++;
+        int32_t sum = 0;
+        for (int k = 0; k < 256; k++) {
+            sum += cut[k];
+            const float level = (float)sum * scale + whole - whole;
+            tables[k] = level < 255 ? level : 255;
+        }
+    }
+}
+
 /* How often each of 256 levels occurs in each tile; the tiles are whole, and `counts` is filled with zeros. Neighbours are
  * often of one level, and a count that was just written would be waited for: four pixels have counts of their own. */
 EXPORT void cxraug_count_levels(const uint8_t *levels, int32_t *counts, int64_t count, int64_t height, int64_t width,
@@ -113,4 +132,64 @@ EXPORT WIDE void cxraug_to_levels(const float *values, uint8_t *levels, int64_t 
 EXPORT void cxraug_look_up(const uint8_t *levels, float *out, int64_t count, int64_t pixels, const float *tables) {
     for (int64_t k = 0; k < count; k++)
         for (int64_t x = 0; x < pixels; x++) out[k * pixels + x] = tables[k * 256 + levels[k * pixels + x]];
+}
+
+/* ---- One image after the other through all steps, while it is in the cache; levels or, with `floating`, values in [0, 1] */
+
+static const uint8_t *levels_of(const void *images, int floating, int64_t k, int64_t pixels, uint8_t *own) {
+    if (!floating) return (const uint8_t *)images + k * pixels;
+    cxraug_to_levels((const float *)images + k * pixels, own, pixels);
+    return own;
+}
+
+/* The tiles are whole. */
+EXPORT int cxraug_equalise_tiles(const void *images, int floating, float *out, int64_t count, int64_t height,
+                                 int64_t width, int64_t tiles, int32_t limit, float scale) {
+    const int64_t pixels = height * width, entries = tiles * tiles * 256;
+    float *tables = malloc((size_t)entries * (sizeof *tables + sizeof(int32_t)) + (size_t)pixels);
+    if (!tables) return NO_MEMORY;
+    int32_t *counts = (int32_t *)(tables + entries);
+    uint8_t *own = (uint8_t *)(counts + entries);
+    int done = DONE;
+    for (int64_t k = 0; k < count && done == DONE; k++) {
+        const uint8_t *levels = levels_of(images, floating, k, pixels, own);
+        cxraug_count_levels(levels, counts, 1, height, width, height / tiles, width / tiles);
+        cxraug_clip_tables(counts, tables, tiles * tiles, limit, scale);
+        done = cxraug_blend_tables(levels, out + k * pixels, 1, height, width, tables, tiles, tiles, height / tiles,
+                                   width / tiles);
+    }
+    free(tables);
+    return done;
+}
+
+/* Each level becomes the share of the pixels beyond the darkest level that are as dark or darker. `out` is of the kind of
+ * `images`. */
+EXPORT int cxraug_equalise(const void *images, int floating, void *out, int64_t count, int64_t pixels) {
+    const double whole = 6755399441055744.0; /* 1.5 * 2^52: added, it leaves no room for fractions */
+    uint8_t *own = malloc((size_t)pixels + 1);
+    if (!own) return NO_MEMORY;
+    for (int64_t k = 0; k < count; k++) {
+        const uint8_t *levels = levels_of(images, floating, k, pixels, own);
+        int32_t counts[256];
+        cxraug_count_levels(levels, counts, 1, 1, pixels, 1, pixels);
+        float values[256];
+        uint8_t bytes[256];
+        int64_t sum = 0, darkest = 0;
+        for (int v = 0; v < 256; v++) {
+            sum += counts[v];
+            if (!darkest) darkest = counts[v];
+            const int64_t beyond = pixels - darkest > 1 ? pixels - darkest : 1;
+            const double share = darkest == pixels ? v / 255.0 : (double)(sum > darkest ? sum - darkest : 0) / (double)beyond;
+            values[v] = (float)share;
+            bytes[v] = (uint8_t)(share * 255 + whole - whole);
+        }
+        if (darkest == pixels)
+            for (int v = 0; v < 256; v++) values[v] = (float)(v / 255.0), bytes[v] = (uint8_t)v;
+        if (floating)
+            cxraug_look_up(levels, (float *)out + k * pixels, 1, pixels, values);
+        else
+            for (int64_t x = 0; x < pixels; x++) ((uint8_t *)out)[k * pixels + x] = bytes[levels[x]];
+    }
+    free(own);
+    return DONE;
 }

@@ -26,7 +26,11 @@ def _declare(functions: Any) -> None:
     functions.cxraug_count_levels.argtypes = [*sizes, _SIZE, _SIZE]
     functions.cxraug_look_up.argtypes = [_POINTER, _POINTER, _SIZE, _SIZE, _POINTER]
     functions.cxraug_blend_tables.argtypes = [*sizes, _POINTER, _SIZE, _SIZE, _SIZE, _SIZE]
-    for name in ("to_levels", "count_levels", "look_up"):
+    functions.cxraug_clip_tables.argtypes = [_POINTER, _POINTER, _SIZE, ctypes.c_int32, ctypes.c_float]
+    whole = [_POINTER, ctypes.c_int, _POINTER, _SIZE, _SIZE]
+    functions.cxraug_equalise.argtypes = whole
+    functions.cxraug_equalise_tiles.argtypes = [*whole, _SIZE, _SIZE, ctypes.c_int32, ctypes.c_float]
+    for name in ("to_levels", "count_levels", "look_up", "clip_tables"):
         getattr(functions, f"cxraug_{name}").restype = None
 
 
@@ -88,6 +92,99 @@ def count_levels(levels: Tensor, tiles: int = 1) -> Tensor:
     return counts
 
 
+def runs_whole(images: Tensor) -> bool:
+    """Whether :func:`equalise_whole` and :func:`equalise_tiles` can be asked about these images."""
+    return images.dtype in (torch.float32, torch.uint8) and _compiled(images)
+
+
+def equalise_whole(images: Tensor) -> Tensor:
+    """Equalise each image's histogram in one go: what counting, summing and looking up give, with data that stay near.
+
+    Args:
+        images: float32 in [0, 1] or uint8, ``[N, H, W]``.
+
+    Returns:
+        The same shape and type.
+    """
+    images, pixels = images.detach().contiguous(), images[0].numel() if len(images) else 0
+    found, size, floating = torch.empty_like(images), images.element_size(), images.is_floating_point()
+
+    def run(first: int, last: int) -> int:
+        places = images.data_ptr() + size * first * pixels, floating, found.data_ptr() + size * first * pixels
+        done: int = LOOPS.functions.cxraug_equalise(*places, last - first, pixels)
+        return done
+
+    _require_memory(in_threads(run, len(images), images.numel()))
+    return found
+
+
+def equalise_tiles(images: Tensor, tiles: int, limit: int) -> Tensor:
+    """Take :func:`count_levels`, :func:`clip_tables` and :func:`blend_tables` in one go, with data that stay near.
+
+    Args:
+        images: float32 in [0, 1] or uint8, ``[N, H, W]``, sides multiples of ``tiles``.
+        tiles: along each side.
+        limit: height at which histograms are cut, at least 1.
+
+    Returns:
+        float32 of the same shape, levels over 255.
+    """
+    images = images.detach().contiguous()
+    (count, height, width), floating = images.shape, images.is_floating_point()
+    found, pixels, size = torch.empty(images.shape), height * width, images.element_size()
+    scale = float(torch.tensor(TOP * tiles * tiles / pixels, dtype=torch.float32))
+
+    def run(first: int, last: int) -> int:
+        places = images.data_ptr() + size * first * pixels, floating, found.data_ptr() + 4 * first * pixels
+        shape = last - first, height, width, tiles
+        done: int = LOOPS.functions.cxraug_equalise_tiles(*places, *shape, limit, scale)
+        return done
+
+    _require_memory(in_threads(run, count, images.numel()))
+    return found
+
+
+def _require_memory(answers: list[int]) -> None:
+    if any(answers):
+        raise MemoryError
+
+
+def clip_tables(counts: Tensor, limit: int, pixels: int) -> Tensor:
+    """Make each tile's table from its counts, cut at a height (Zuiderveld 1994), as OpenCV spreads what is cut off.
+
+    Args:
+        counts: int32 ``[N, tiles, tiles, 256]``.
+        limit: the height, at least 1.
+        pixels: of a tile.
+
+    Returns:
+        float32 of the same shape: the level in [0, 255], a whole number, that each level becomes.
+    """
+    scale = torch.tensor(TOP / pixels, dtype=torch.float32)
+    if not _compiled(counts):
+        return _clip(counts, limit, scale.to(counts.device))
+    counts, tables = counts.contiguous(), torch.empty(counts.shape)
+
+    def run(first: int, last: int) -> int:
+        places = counts.data_ptr() + 4 * first * LEVELS, tables.data_ptr() + 4 * first * LEVELS
+        LOOPS.functions.cxraug_clip_tables(*places, last - first, limit, float(scale))
+        return 0
+
+    in_threads(run, counts.numel() // LEVELS, 4 * counts.numel())
+    return tables
+
+
+def _clip(counts: Tensor, limit: int, scale: Tensor) -> Tensor:
+    over = (counts - limit).clamp(min=0).sum(dim=-1, keepdim=True)
+    counts = counts.clamp(max=limit) + over // LEVELS
+    rest = over % LEVELS
+    # one more for every step-th level, as long as there is something left
+    step = (LEVELS // rest.clamp(min=1)).clamp(min=1)
+    place = torch.arange(LEVELS, device=counts.device)
+    counts = counts + ((place % step == 0) & (place // step < rest)).to(counts.dtype)
+    return (counts.cumsum(dim=-1).float() * scale).round_().clamp_(0, TOP)
+
+
 def look_up(levels: Tensor, tables: Tensor) -> Tensor:
     """Replace levels by values.
 
@@ -136,8 +233,7 @@ def blend_tables(levels: Tensor, tables: Tensor, sides: tuple[int, int]) -> Tens
         done: int = LOOPS.functions.cxraug_blend_tables(*places, table, tiles, tiles, *sides)
         return done
 
-    if any(in_threads(run, count, levels.numel())):
-        raise MemoryError
+    _require_memory(in_threads(run, count, levels.numel()))
     return found
 
 
