@@ -93,4 +93,4 @@ def _blocks(cell: CellMaps) -> list[Markup]:
 def _picture(folder: Path, one: Map) -> Markup:
     source = "data:image/png;base64," + base64.b64encode((folder / one.file).read_bytes()).decode()
     picture = element("img", src=source, alt=f"{one.image} and its class activation map", loading="lazy")
-    return element("figure", picture, element("figcaption", f"{one.image}, {number(one.prob)}"))
+    return element("figure", picture, element("figcaption", f"{one.image.rsplit('/', 1)[-1]}, {number(one.prob)}"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from monai_cxraug.reporting.markup import Markup, element
 from monai_cxraug.reporting.parts import folded, section, table
 from monai_cxraug.reporting.records import Interval, Operating, Results
 from monai_cxraug.reporting.tables import NONE, bracket, finding_title, number, percent
-
-_HEAD = ["Arm", "Finding", "Data", "Ratio", "Accuracy", "Sensitivity", "Specificity", "Brier", "Calibration error"]
 
 
 def operating_section(results: Results) -> Markup:
@@ -23,16 +24,18 @@ def operating_section(results: Results) -> Markup:
     if not overall:
         return Markup("")
     rules = sorted({row.rule for row in overall})
+    where = _Where.of(overall)
+    head = ["Arm", "Finding", *where.head, "Accuracy", "Sensitivity", "Specificity", "Brier", "ECE"]
     chosen = "at 0.5, as no images were left to choose one on" if rules == ["threshold=0.5"] else _chosen(rules)
     note = (
-        f"Thresholds: {chosen}. Brackets are 95 % intervals over patients and seeds. Calibration error is the expected "
-        "one over 15 bins; an arrow leads from the network's own probabilities to those at the fitted temperature."
+        f"Thresholds: {chosen}. Brackets are 95 % intervals over patients and seeds. ECE is the expected "
+        "calibration error over 15 bins; an arrow leads from the network's own probabilities to those at the fitted temperature."
     )
     return section(
         "Answers at the threshold",
-        table(_HEAD, [_cells(row) for row in overall], left={0, 1}),
+        table(head, [_cells(row, where) for row in overall], left={0, 1}),
         element("p", note, class_="note"),
-        _seed_by_seed(results),
+        _seed_by_seed([row for row in results.operating if row.seed != "all"], where),
     )
 
 
@@ -40,13 +43,32 @@ def _chosen(rules: list[str]) -> str:
     return f"chosen on validation images by the rule {', '.join(rules)}, each cell its own, then applied to these"
 
 
-def _cells(row: Operating) -> list[object]:
+@dataclass(frozen=True)
+class _Where:
+    """Which of data fraction and ratio tell rows apart; columns that do not are left out."""
+
+    fraction: bool
+    ratio: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[Operating]) -> _Where:
+        return cls(len({row.fraction for row in rows}) > 1, len({row.ratio for row in rows if row.ratio}) > 1)
+
+    @property
+    def head(self) -> list[str]:
+        return ["Data"] * self.fraction + ["Ratio"] * self.ratio
+
+    def cells(self, row: Operating) -> list[object]:
+        ratio = f"{row.ratio:g}" if row.ratio else "–"
+        return [*[percent(row.fraction)] * self.fraction, *[ratio] * self.ratio]
+
+
+def _cells(row: Operating, where: _Where) -> list[object]:
     before, after = number(row.calibration_error_before), number(row.calibration_error)
     return [
         row.arm,
         finding_title(row.finding),
-        percent(row.fraction),
-        f"{row.ratio:g}" if row.ratio else "–",
+        *where.cells(row),
         _rate(row.accuracy, row.accuracy_interval),
         _rate(row.sensitivity, row.sensitivity_interval),
         _rate(row.specificity, row.specificity_interval),
@@ -61,14 +83,13 @@ def _rate(value: float | None, interval: Interval | None) -> Markup | str:
     return element("span", number(value), element("br"), element("span", bracket(interval, number), class_="soft"))
 
 
-def _seed_by_seed(results: Results) -> Markup:
-    head = ["Arm", "Finding", "Data", "Ratio", "Seed", "Threshold", "Temperature", "Accuracy", "Sens.", "Spec."]
+def _seed_by_seed(given: Sequence[Operating], where: _Where) -> Markup:
+    head = ["Arm", "Finding", *where.head, "Seed", "Threshold", "Temperature", "Accuracy", "Sensitivity", "Specificity"]
     rows = [
         [
             row.arm,
             finding_title(row.finding),
-            percent(row.fraction),
-            f"{row.ratio:g}" if row.ratio else "–",
+            *where.cells(row),
             row.seed,
             number(row.threshold),
             number(row.temperature, 2),
@@ -76,7 +97,6 @@ def _seed_by_seed(results: Results) -> Markup:
             number(row.sensitivity),
             number(row.specificity),
         ]
-        for row in results.operating
-        if row.seed != "all"
+        for row in given
     ]
     return folded(f"All {len(rows)} thresholds, seed by seed", table(head, rows, left={0, 1}))

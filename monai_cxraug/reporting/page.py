@@ -71,7 +71,7 @@ def page(results: Results, plan: Plan | None, roles: Sequence[DataRole], figures
         _differences(results, figures),
         _areas(results, figures),
         operating_section(results),
-        _pictures(figures),
+        _pictures(plan, figures),
         maps_section(figures.maps),
         _composition(results),
         _methods(results, plan, roles),
@@ -249,7 +249,9 @@ def _areas(results: Results, figures: Figures) -> Markup:
     return figure("AUROC of each arm", figures.areas, caption)
 
 
-def _pictures(figures: Figures) -> Markup:
+def _pictures(plan: Plan | None, figures: Figures) -> Markup:
+    if figures.mosaic_png is None and plan is not None and not plan.synthetic:
+        return Markup("")  # nothing synthetic was asked for
     if figures.mosaic_png is None:
         return absent("Real beside synthetic", "No synthetic images lie in the run folder yet, so none are shown.")
     source = "data:image/png;base64," + base64.b64encode(figures.mosaic_png).decode()
