@@ -28,8 +28,8 @@ def operating_section(results: Results) -> Markup:
     head = ["Arm", "Finding", *where.head, "Accuracy", "Sensitivity", "Specificity", "Brier", "ECE"]
     chosen = "at 0.5, as no images were left to choose one on" if rules == ["threshold=0.5"] else _chosen(rules)
     note = (
-        f"Thresholds: {chosen}. Brackets are 95 % intervals over patients and seeds. ECE is the expected "
-        "calibration error over 15 bins; an arrow leads from the network's own probabilities to those at the fitted temperature."
+        f"Thresholds: {chosen}. Brackets are 95 % intervals over patients and seeds. ECE is the expected calibration "
+        "error over 15 bins; an arrow leads from the network's own probabilities to those at the temperature."
     )
     return section(
         "Answers at the threshold",
