@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from monai_cxraug.bundle_config import run_stage
-from monai_cxraug.errors import ConfigError, LeakageError
+from monai_cxraug.errors import ConfigError, LeakageError, StateError
 
 pytestmark = pytest.mark.e2e
 
@@ -93,3 +93,34 @@ def test_small_networks_dropout_freezing_and_slow_bodies(manifest: Path, tmp_pat
     assert found[0]["settings"]["dropout"] == 0.5
     assert torch.equal(found[0]["weights"]["body.features.1.running_mean"], torch.zeros(32))
     assert not torch.equal(found[1]["weights"]["body.features.1.running_mean"], torch.zeros(32))
+
+
+def evaluate(manifest: Path, model: Path, out: Path, *overlays: str, **settings: Any) -> str:
+    files = [CONFIGS / f"{name}.json" for name in ("evaluate", *overlays)]
+    place = {"bundle_root": str(CONFIGS.parent), "output_dir": str(out), "manifest": str(manifest), "threads": 1}
+    run_stage(files, {**place, "checkpoint": str(model), "device": "cpu", **settings})
+    table = out / "predictions.csv"
+    return table.read_text() if table.exists() else ""
+
+
+def test_flips_are_averaged_wherever_the_model_is_used(manifest: Path, tmp_path: Path) -> None:
+    model = train(manifest, tmp_path / "out", architecture="small_cnn", flip_averaging=True) / "model.pt"
+    answers = evaluate(manifest, model, tmp_path / "flipped")
+    assert evaluate(manifest, model, tmp_path / "plain", flip_averaging=False) != answers
+    evaluate(manifest, model, tmp_path / "fitted", "calibrate")
+    assert json.loads(model.with_name("calibration.json").read_text())["flips"] is True
+    with pytest.raises(StateError, match="fitted with flip_averaging false, as it is used"):
+        evaluate(manifest, model, tmp_path / "other", flip_averaging=False)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_calibrated_model_says_more_and_the_rest_stays(manifest: Path, tmp_path: Path) -> None:
+    model = train(manifest, tmp_path / "out", architecture="small_cnn") / "model.pt"
+    before = evaluate(manifest, model, tmp_path / "before").splitlines()
+    evaluate(manifest, model, tmp_path / "fitted", "calibrate", **{"summary#rule": "specificity=0.5"})
+    assert not (tmp_path / "fitted").exists()  # all it writes lies beside the model
+    assert model.with_name("calibration.csv").exists()
+    after = evaluate(manifest, model, tmp_path / "after", maps=1).splitlines()
+    assert [line[: len(old)] for line, old in zip(after, before, strict=True)] == before
+    assert after[0].removeprefix(before[0]) == ",calibrated:Edema,calibrated:Fibrosis,call:Edema,call:Fibrosis"
+    assert len(list((tmp_path / "after" / "maps").glob("*/*.png"))) == 6
