@@ -16,6 +16,8 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +74,16 @@ def features(network: nn.Module, image: Tensor) -> Tensor:
     return seen[-1]
 
 
+def resnet_of_torchxrayvision(models: Any) -> nn.Module:
+    """The network inside its ``ResNet``, whose weights its files hold, built without fetching any."""
+    nothing_fetched = mock.patch.object(models, "get_weights", return_value="")
+    nothing_read = mock.patch.object(torch, "load", return_value={})
+    nothing_filled = mock.patch.object(nn.Module, "load_state_dict")
+    with nothing_fetched, nothing_read, nothing_filled:
+        network: nn.Module = models.ResNet("resnet50-res512-all").model
+    return network
+
+
 def networks() -> dict[str, Callable[[], nn.Module]]:
     """Name to constructor."""
     library = torch.library.Library("torchvision", "DEF")
@@ -92,6 +104,7 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
             for name in ("densenet121", "efficientnet_b1", "resnet50", "vgg16")
         },
         "torchxrayvision-densenet121": lambda: torchxrayvision.models.DenseNet(num_classes=18, in_channels=1),
+        "torchxrayvision-resnet50": lambda: resnet_of_torchxrayvision(torchxrayvision.models),
         "monai-densenet121": lambda: DenseNet121(spatial_dims=2, in_channels=3, out_channels=5),
         "monai-efficientnet_b1": lambda: EfficientNetBN("efficientnet-b1", False, spatial_dims=2, num_classes=5),
         "monai-resnet50": lambda: resnet50(

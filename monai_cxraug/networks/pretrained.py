@@ -311,7 +311,7 @@ SOURCES: Final[Mapping[str, Mapping[str, Rename]]] = {
         "resnet50": _same,
         "vgg16": _vgg_of_timm,
     },
-    "torchxrayvision": {"densenet121": _densenet},
+    "torchxrayvision": {"densenet121": _densenet, "resnet50": _same},
     "monai": {"densenet121": _same, "efficientnet_b1": _same, "resnet50": _same},
 }
 

@@ -208,7 +208,7 @@ def test_what_is_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
 def test_unknown_packages_and_architectures() -> None:
     with pytest.raises(ConfigError, match="did you mean 'torchvision'"):
         load_weights(Classifier(2), "x", "torchvison")
-    with pytest.raises(ConfigError, match=r"torchxrayvision has no weights of this architecture; found resnet50"):
-        load_weights(Classifier(2, "resnet50"), "x", "torchxrayvision")
+    with pytest.raises(ConfigError, match=r"torchxrayvision has no weights of this architecture; found vgg16"):
+        load_weights(Classifier(2, "vgg16"), "x", "torchxrayvision")
     with pytest.raises(ConfigError, match="small_cnn"):
         load_weights(Classifier(2, "small_cnn"), "x", "torchvision")
