@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import file_hash, read_json, write_json
-from monai_cxraug.errors import StateError
+from monai_cxraug.errors import LeakageError, StateError
 from monai_cxraug.metrics.calibration import at_temperature, fit_temperature, log_loss, log_odds
 from monai_cxraug.metrics.operating import YOUDEN, choose_threshold, parse_rule
 from monai_cxraug.predictions import Predictions, read_predictions
@@ -132,6 +132,8 @@ class FitCalibration:
         checkpoint: model file that answered; the calibration goes beside it.
         rule: by which thresholds are chosen.
         flips: whether the model answered with mirrored images averaged in.
+        seen: patients that the model was trained on.
+        sources: what the images are; anything but ``real`` is refused.
         say: print what was fitted, on standard error, and the path.
     """
 
@@ -139,18 +141,38 @@ class FitCalibration:
     checkpoint: str | Path
     rule: str = YOUDEN
     flips: bool = False
+    seen: Collection[str] = ()
+    sources: Collection[str] = ("real",)
     say: bool = False
 
     def run(self) -> Path:
-        """Fit, write and return the path written."""
+        """Fit, write and return the path written.
+
+        Raises:
+            LeakageError: an image is not real, or of a patient that the model was trained on (evidence rule 1).
+            ConfigError: the rule is unknown.
+        """
         path = Path(self.checkpoint).with_name(FILE)
         table = read_predictions(Path(self.predictions))
+        self._refuse_leaks(table)
         fitted = fit_calibration(table, self.rule, file_hash(Path(self.checkpoint)), self.flips)
         fitted.write(path)
         if self.say:
             print(fitted.describe(), file=sys.stderr)
             print(path, flush=True)
         return path
+
+    def _refuse_leaks(self, table: Predictions) -> None:
+        """A model is surer of what it has seen, and synthetic images are no measure of its doubt."""
+        if unreal := sorted({*self.sources} - {"real"}):
+            rule, found = "only real images may be calibrated on", f"source {unreal[0]!r}"
+        elif shared := sorted({*table.patients} & {*self.seen} - {""}):
+            rule = "must be of patients that the model was not trained on"
+            found = f"{len(shared)} others, for example {shared[0]!r}"
+        else:
+            return
+        Path(self.predictions).unlink()  # answers that nothing may be concluded from
+        raise LeakageError("images to calibrate on", rule, found, "choose with --split and --where")
 
 
 def read_calibration(path: Path) -> Calibration:

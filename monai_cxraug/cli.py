@@ -234,7 +234,11 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--manifest", metavar="MANIFEST.csv", required=True, help="images, made by cxraug prepare")
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder for results, predictions and report")
     evaluate.add_argument("--split", metavar="NAME", help="train, val or test (every image)")
-    evaluate.add_argument(
+    _add_where(evaluate)
+
+
+def _add_where(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="keep images whose column has this value"
     )
 
@@ -280,9 +284,7 @@ def _add_calibrate(commands: Any) -> None:
     calibrate.add_argument("model", metavar="MODEL", help="cell of a run, model file or bundle folder")
     calibrate.add_argument("--manifest", metavar="MANIFEST.csv", required=True, help="images, made by cxraug prepare")
     calibrate.add_argument("--split", metavar="NAME", default="val", help="split to fit on (%(default)s)")
-    calibrate.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="keep images whose column has this value"
-    )
+    _add_where(calibrate)
     rules = "youden, sensitivity=0.95, specificity=0.9 or threshold=0.5 (%(default)s)"
     calibrate.add_argument("--rule", metavar="RULE", default="youden", help=rules)
 

@@ -17,7 +17,7 @@ from monai_cxraug.calibration import (
     fit_calibration,
     read_calibration,
 )
-from monai_cxraug.errors import ConfigError, StateError
+from monai_cxraug.errors import ConfigError, LeakageError, StateError
 from monai_cxraug.metrics.calibration import fit_temperature
 from monai_cxraug.metrics.operating import Rule, choose_threshold
 from monai_cxraug.predictions import Predictions, read_predictions
@@ -112,6 +112,21 @@ def test_a_broken_file_is_refused(model: Path, change) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(StateError, match="must hold a temperature and a threshold for each finding"):
         read_calibration(path)
+
+
+@pytest.mark.parametrize(
+    ("leak", "words"),
+    [
+        ({"seen": ["7", "x"]}, "not trained on; found 1 others, for example '7'"),
+        ({"sources": ["real", "synthetic"]}, "'synthetic'"),
+    ],
+)
+def test_training_patients_and_unreal_images_are_refused(tmp_path: Path, leak, words: str) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    table().write(tmp_path / "val.csv")
+    with pytest.raises(LeakageError, match=words):
+        FitCalibration(tmp_path / "val.csv", tmp_path / "model.pt", **leak).run()
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_an_unknown_rule_writes_nothing(tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ def test_flips_are_averaged_wherever_the_model_is_used(manifest: Path, tmp_path:
 def test_a_calibrated_model_says_more_and_the_rest_stays(manifest: Path, tmp_path: Path) -> None:
     model = train(manifest, tmp_path / "out", architecture="small_cnn") / "model.pt"
     before = evaluate(manifest, model, tmp_path / "before").splitlines()
+    with pytest.raises(LeakageError, match="not trained on"):
+        evaluate(manifest, model, tmp_path / "seen", "calibrate", split="train")
     evaluate(manifest, model, tmp_path / "fitted", "calibrate", **{"summary#rule": "specificity=0.5"})
     assert not (tmp_path / "fitted").exists()  # all it writes lies beside the model
     assert model.with_name("calibration.csv").exists()

@@ -179,11 +179,11 @@ EXPORT int cxraug_equalise(const void *images, int floating, void *out, int64_t 
             sum += counts[v];
             if (!darkest) darkest = counts[v];
             const int64_t beyond = pixels - darkest > 1 ? pixels - darkest : 1;
-            const double share = darkest == pixels ? v / 255.0 : (double)(sum > darkest ? sum - darkest : 0) / (double)beyond;
+            const double share = (double)(sum > darkest ? sum - darkest : 0) / (double)beyond;
             values[v] = (float)share;
             bytes[v] = (uint8_t)(share * 255 + whole - whole);
         }
-        if (darkest == pixels)
+        if (darkest == pixels) /* an image of one value stays */
             for (int v = 0; v < 256; v++) values[v] = (float)(v / 255.0), bytes[v] = (uint8_t)v;
         if (floating)
             cxraug_look_up(levels, (float *)out + k * pixels, 1, pixels, values);
