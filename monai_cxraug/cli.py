@@ -34,7 +34,8 @@ _EXAMPLES = {
     "run": """\
   cxraug run configs/experiments/demo.yaml
   cxraug run configs/experiments/nih_first_light.yaml --smoke --out runs/smoke
-  cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --set budget.threads=1 --out runs/one_seed""",
+  cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --set budget.threads=1 --out runs/one_seed
+  cxraug run configs/experiments/nih_first_light.yaml --scheduler local[2]""",
     "evaluate": """\
   cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
     "report": """\
@@ -226,6 +227,11 @@ def _add_run(commands: Any) -> None:
     )
     run.add_argument("--out", metavar="RUN", help="folder of the run (runs/<name>)")
     run.add_argument("--smoke", action="store_true", help="tiny budget on generated phantoms, to see that all runs")
+    run.add_argument(
+        "--scheduler",
+        metavar="WHERE",
+        help="local[N] for N processes, or the address of a dask scheduler (this process)",
+    )
 
 
 def _add_evaluate(commands: Any) -> None:

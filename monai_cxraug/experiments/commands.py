@@ -97,12 +97,14 @@ class RunExperiment:
         out: folder of the run; default ``runs/<name>``.
         settings: overrides, ``key.key=value`` each; a single one may stand alone.
         smoke: tiny budget on generated phantoms in the source's own layout.
+        scheduler: where the stages run; see :class:`~monai_cxraug.experiments.runner.Runner`.
     """
 
     file: str | Path
     out: str | Path | None = None
     settings: Sequence[str] | str | None = None
     smoke: bool = False
+    scheduler: str | None = None
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -117,7 +119,12 @@ class RunExperiment:
 
     def run(self) -> Path:
         """Run what is not done yet and return the path of ``results.json``."""
-        return Runner(self.experiment, self.folder, self.smoke, say, progress_bar("prepare")).execute()
+        return self.runner.execute()
+
+    @property
+    def runner(self) -> Runner:
+        """What runs it."""
+        return Runner(self.experiment, self.folder, self.smoke, say, progress_bar("prepare"), self.scheduler)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from monai_cxraug.bundle_config import refuse_active
+from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.resampling import Fit
@@ -110,6 +111,27 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Screening:
+    """Judges that accept or reject synthetic images, for arms that are ``screened``.
+
+    The judges are classifiers, trained as the arm ``plain`` is, on training patients only. Two rules, or both: system
+    A's rejects what looks like one of the common findings ``reject``; the other keeps what shows the intended finding
+    as clearly as real positives do that the judge was not trained on.
+
+    Args:
+        reject: findings that no accepted image may show.
+        threshold: probability from which an image counts as showing one of them.
+        accept_share: share of the real positives that would be accepted; None for no such rule.
+        folds: judges, each trained without one fold of the training patients; 1 is one judge trained on all of them.
+    """
+
+    reject: Sequence[str] = ()
+    threshold: float = 0.5
+    accept_share: float | None = None
+    folds: int = 1
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """The primary comparison, declared before the run.
 
@@ -148,6 +170,9 @@ class Experiment:
         budget: what training may cost.
         threshold: rule by which each cell's thresholds are chosen on ``validation`` before it is judged on ``test``;
             see :func:`~monai_cxraug.metrics.operating.parse_rule`. Without both, thresholds are 0.5.
+        screening: how synthetic images are judged; needed by arms that are ``screened``.
+        filters: filters of ``filtered_real`` and ``filtered_gan``: one copy of each training image a filter.
+        external: finding to a folder of images made elsewhere, for the arm ``external``.
         allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
     """
 
@@ -163,6 +188,9 @@ class Experiment:
     seeds: Sequence[int] = (0,)
     budget: Budget = field(default_factory=Budget)
     threshold: str = YOUDEN
+    screening: Screening | None = None
+    filters: Sequence[str] = ("gaussian", "unsharp", "minimum")
+    external: Mapping[str, str] = field(default_factory=dict)
     allow_synthetic_majority: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -210,9 +238,10 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
         "data": _data,
         "budget": _maker(Budget),
         "endpoint": _maker(Endpoint),
+        "screening": _maker(Screening),
     }
     for key, make in nested.items():
-        if key in values:
+        if values.get(key) is not None or (key == "endpoint" and key in values):
             values[key] = make(values[key], f"{where} key {key!r}")
     experiment = _make(Experiment, values, where)
     _check(experiment, where)
@@ -260,6 +289,7 @@ def _check(experiment: Experiment, where: str) -> None:
     if experiment.endpoint.metric != "auroc":
         raise ConfigError(f"{where} key 'endpoint.metric'", "must be auroc", repr(experiment.endpoint.metric))
     parse_rule(experiment.threshold, f"{where} key 'threshold'")
+    _check_made(experiment, where)
     for role, spec in experiment.data.roles().items():
         if (spec.source is None) == (spec.manifest is None):
             rule = "give either 'source' or 'manifest'"
@@ -267,6 +297,37 @@ def _check(experiment: Experiment, where: str) -> None:
         if spec.source is not None:
             spec.request()
     _ = experiment.data.judged
+
+
+def _check_made(experiment: Experiment, where: str) -> None:
+    """What synthetic images come from must be declared."""
+    makings = [making for arm in experiment.arms if (making := find_arm(arm).making)]
+    if any(making.screened for making in makings):
+        if experiment.screening is None:
+            mend = "add 'screening: {accept_share: 0.75, folds: 3}'"
+            raise ConfigError(f"{where} key 'screening'", "is needed by arms that are screened", "none", mend)
+        _check_screening(experiment.screening, f"{where} key 'screening'")
+    if any(making.origin == "external" for making in makings):
+        for finding in experiment.findings:
+            if finding not in experiment.external:
+                rule, mend = "the arm 'external' needs a folder for each studied finding", f"add '{finding}: FOLDER'"
+                raise ConfigError(f"{where} key 'external'", rule, f"none for {finding!r}", mend)
+    FilterAugment("", "", experiment.filters)  # refuses unknown names
+
+
+def _check_screening(screening: Screening, where: str) -> None:
+    share = screening.accept_share
+    if not screening.reject and share is None:
+        raise ConfigError(where, "must say what is rejected or accepted", "neither", "give 'reject' or 'accept_share'")
+    for key, value in (("threshold", screening.threshold), ("accept_share", share)):
+        if value is not None and not (_is_number(value) and 0 < value < 1):
+            raise ConfigError(f"{where} {key!r}", "must be a number between 0 and 1", repr(value), "mend it")
+    folds = screening.folds
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
+        raise ConfigError(f"{where} 'folds'", "must be a whole number of at least 1", repr(folds), "mend it")
+    if share is not None and folds < 2:
+        rule = "'accept_share' needs judges that were not trained on what they judge: at least 2 folds"
+        raise ConfigError(f"{where} 'folds'", rule, folds, "give 'folds: 3'")
 
 
 def _check_lists(experiment: Experiment, where: str) -> None:

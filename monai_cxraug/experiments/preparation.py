@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_cxraug.artifacts import content_hash
+from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.experiments.experiment import Budget, Data, DataSpec, Experiment
+from monai_cxraug.experiments.plan import FILTERED
 
 #: source to the phantoms that imitate it; every other source is imitated in the layout of ChestX-ray14.
 _LAYOUTS: Mapping[str, str] = {"nih": "nih", "chexpert": "chexpert", "kermany": "kermany", "folder": "skin"}
@@ -34,6 +36,16 @@ class Preparation:
     def manifests(self, data: Data) -> Mapping[str, Path]:
         """Return the manifest of each role, made when it is not there yet."""
         return {role: self._manifest(spec) for role, spec in data.roles().items()}
+
+    def filtered(self, manifest: Path, filters: Sequence[str]) -> Mapping[str, Path]:
+        """Return, under its role, the manifest of the training images with their filtered copies.
+
+        Args:
+            manifest: of the training images.
+            filters: one copy of each image a filter.
+        """
+        folder = self.run / "data" / content_hash([FILTERED, read_manifest(manifest).hash(), list(filters)])[:12]
+        return {FILTERED: FilterAugment(manifest, folder, list(filters), self.progress).run()}
 
     def _manifest(self, spec: DataSpec) -> Path:
         if spec.manifest is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.calibration import Calibration
 from monai_cxraug.errors import StateError
-from monai_cxraug.experiments.arms import find_arm, missing_controls
+from monai_cxraug.experiments.arms import missing_controls
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.operating import Answers
 from monai_cxraug.experiments.plan import CellPlan, Plan
@@ -66,13 +66,12 @@ def compute_results(
     groups = _groups(plan.cells)
     arms = [row for group in groups for row in _arm_rows(group, predictions, plan)]
     comparisons = _comparisons(groups, predictions, experiment)
-    generated = any(find_arm(arm).uses_generator for arm in experiment.arms)
     return {
         "name": experiment.name,
         "title": experiment.title or experiment.name,
         "split": split,
         "primary": _primary(experiment, comparisons),
-        "missing": missing_controls(experiment.arms) if generated else [],
+        "missing": missing_controls(experiment.arms),
         "arms": arms,
         "comparisons": comparisons,
         "operating": [
@@ -186,7 +185,7 @@ def verdict(row: Mapping[str, Any], arms: Sequence[str]) -> str:
         ``helps``, ``no evidence``, ``harms``; or ``comparison incomplete`` when a generator is judged and a control is
         missing (evidence rule 3).
     """
-    if any(find_arm(row[key]).uses_generator for key in ("arm", "reference")) and missing_controls(arms):
+    if missing_controls(arms, [row["arm"], row["reference"]]):
         return "comparison incomplete"
     if row["interval"] is None or row["p_holm"] is None:
         return "no evidence"

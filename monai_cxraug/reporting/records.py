@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from monai_cxraug.artifacts import read_json
+from monai_cxraug.artifacts import load_json, read_json
 from monai_cxraug.errors import StateError, nearest
 
-PLAN_SCHEMA: Final = "cxraug.plan/1"
+PLAN_SCHEMA: Final = "cxraug.plan/2"
+#: plans of version 0.1, which hold all that a report shows.
+OLDER_PLAN_SCHEMA: Final = "cxraug.plan/1"
 RESULTS_SCHEMA: Final = "cxraug.results/1"
 #: the finding that stands for the mean over findings.
 MACRO: Final = "macro"
@@ -228,7 +230,8 @@ def load_plan(run: Path) -> Plan | None:
     path = run / "plan.json"
     if not path.exists():
         return None
-    document = read_json(path, PLAN_SCHEMA)
+    older = (load_json(path) or {}).get("schema") == OLDER_PLAN_SCHEMA
+    document = read_json(path, OLDER_PLAN_SCHEMA if older else PLAN_SCHEMA)
     name = _value(document, "name", str, path)
     data = _value(document, "data", dict[str, Any], path, {})
     return Plan(

@@ -114,6 +114,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_experiments_are_valid(path: Path) -> None:
-    from monai_cxraug.experiments.runner import check_budget
+    from monai_cxraug.experiments.work import check_budget
 
     check_budget(load_experiment(path, substitute=False))

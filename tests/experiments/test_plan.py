@@ -9,7 +9,8 @@ import pytest
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, LeakageError
 from monai_cxraug.experiments.experiment import make_experiment
-from monai_cxraug.experiments.plan import make_plan, read_plan
+from monai_cxraug.experiments.plan import read_plan
+from monai_cxraug.experiments.planning import make_plan
 from tests.experiments.conftest import document
 
 
