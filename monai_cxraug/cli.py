@@ -31,6 +31,9 @@ _EXAMPLES = {
     "phantom": """\
   cxraug phantom chexpert --count 600 --out phantoms/chexpert
   cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
+    "plan": """\
+  cxraug plan configs/experiments/demo.yaml
+  cxraug plan configs/experiments/system_e_imbalance.yaml --assume auroc=0.75 --assume correlation=0.6""",
     "run": """\
   cxraug run configs/experiments/demo.yaml
   cxraug run configs/experiments/nih_first_light.yaml --smoke --out runs/smoke
@@ -88,6 +91,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_filter(commands)
     _add_histogram(commands)
     _add_phantom(commands)
+    _add_plan(commands)
     _add_run(commands)
     _add_evaluate(commands)
     _add_report(commands)
@@ -217,7 +221,12 @@ def _add_phantom(commands: Any) -> None:
 
 def _add_run(commands: Any) -> None:
     run = _add(commands, "run", "run an experiment; what is done already is not done again", _run)
-    run.add_argument("experiment", metavar="EXPERIMENT.yaml", help="what to compare; see configs/experiments")
+    run.add_argument(
+        "experiment",
+        nargs="+",
+        metavar="EXPERIMENT.yaml",
+        help="what to compare, and overlays that change it; see configs/experiments",
+    )
     run.add_argument(
         "--set",
         action="append",
@@ -231,6 +240,21 @@ def _add_run(commands: Any) -> None:
         "--scheduler",
         metavar="WHERE",
         help="local[N] for N processes, or the address of a dask scheduler (this process)",
+    )
+
+
+def _add_plan(commands: Any) -> None:
+    summary = "what an experiment will cost and what it will be able to find; nothing is trained"
+    plan = _add(commands, "plan", summary, _plan)
+    plan.add_argument("experiment", nargs="+", metavar="EXPERIMENT.yaml", help="what to compare, and overlays")
+    plan.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, as of run")
+    plan.add_argument("--out", metavar="RUN", help="folder of the run (runs/<name>)")
+    plan.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="auroc of the reference, correlation of the arms, resemblance of a patient's images, seed_sd",
     )
 
 
@@ -344,8 +368,12 @@ def _run(args: argparse.Namespace) -> None:
     _config("run_experiment", _options(args))
 
 
+def _plan(args: argparse.Namespace) -> None:
+    _config("plan_experiment", {**_options(args), "assume": _pairs("--assume", args.assume, "auroc=0.75")})
+
+
 def _evaluate(args: argparse.Namespace) -> None:
-    _config("evaluate", {**_options(args), "where": _pairs(args.where)})
+    _config("evaluate", {**_options(args), "where": _where(args)})
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -366,7 +394,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _calibrate(args: argparse.Namespace) -> None:
-    images = {"manifest": args.manifest, "split": args.split, "where": _pairs(args.where)}
+    images = {"manifest": args.manifest, "split": args.split, "where": _where(args)}
     settings = {"checkpoint": args.model, "summary#rule": args.rule, "summary#say": True}
     _bundle("chest_xray_classification", {**settings, **images}, "evaluate", "calibrate")
 
@@ -396,10 +424,14 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(args).items() if key not in _OWN and value is not None}
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def _where(args: argparse.Namespace) -> dict[str, str]:
+    return _pairs("--where", args.where, "resample=area")
+
+
+def _pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
-            raise ConfigError(f"--where {text}", "must read COLUMN=VALUE", repr(text), "for example resample=area")
+            raise ConfigError(f"{option} {text}", "must read NAME=VALUE", repr(text), f"for example {example}")
     return dict(text.split("=", 1) for text in texts)
 
 

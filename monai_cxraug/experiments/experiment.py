@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from monai_cxraug.bundle_config import refuse_active
 from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.resampling import Fit
-from monai_cxraug.errors import ConfigError, InputError, nearest
+from monai_cxraug.errors import ConfigError, nearest
 from monai_cxraug.experiments.arms import find_arm
 from monai_cxraug.metrics.operating import YOUDEN, parse_rule
-
-DATA_VARIABLE = "CXRAUG_DATA"
-_SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
 
 T = TypeVar("T")
 
@@ -198,31 +189,6 @@ class Experiment:
         return asdict(self)
 
 
-def load_experiment(path: str | Path, settings: Sequence[str] = (), substitute: bool = True) -> Experiment:
-    """Read, override and check an experiment file.
-
-    Args:
-        path: YAML file.
-        settings: overrides, ``key.key=value`` each; the value is YAML.
-        substitute: replace ``${CXRAUG_DATA}``; a smoke run needs no data and leaves it.
-
-    Returns:
-        The experiment.
-
-    Raises:
-        InputError: the file is missing or not YAML.
-        ConfigError: a key or value breaks a rule; unknown keys come with the nearest known one.
-    """
-    path = Path(path)
-    document = _read_yaml(path)
-    for setting in settings:
-        _override(document, setting)
-    if substitute:
-        document = _substitute(document, str(path))
-    refuse_active({key: value for key, value in document.items() if substitute or key != "data"}, str(path))
-    return make_experiment(document, str(path))
-
-
 def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
     """Build and check an experiment from plain values.
 
@@ -249,7 +215,7 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
 
 
 def _data(value: Any, where: str) -> Data:
-    _require_mapping(value, where)
+    require_mapping(value, where)
     given = {role: spec for role, spec in value.items() if spec is not None}
     specs = {role: _make(DataSpec, spec, f"{where} {role!r}") for role, spec in given.items()}
     return _make(Data, specs, where)
@@ -261,7 +227,7 @@ def _maker(cls: type[T]) -> Callable[[Any, str], T]:
 
 def _make(cls: type[T], value: Any, where: str) -> T:
     """Build a dataclass from a mapping whose keys must be its fields."""
-    _require_mapping(value, where)
+    require_mapping(value, where)
     known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     for key in value:
         if key not in known:
@@ -353,52 +319,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, "experiment file must exist", error.strerror or error, "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, "must be YAML", error, "mend the file") from None
-    _require_mapping(document, str(path))
-    return dict(document)
+def require_mapping(value: Any, where: str) -> None:
+    """Refuse what is no mapping.
 
-
-def _override(document: dict[str, Any], setting: str) -> None:
-    name, sign, text = setting.partition("=")
-    if not sign or not name:
-        raise ConfigError(f"--set {setting}", "must read KEY=VALUE", repr(setting), "for example seeds=[0,1]")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {name}", "the value must be YAML", error, "quote it") from None
-    *parents, last = name.split(".")
-    for parent in parents:
-        document = document.setdefault(parent, {})
-        _require_mapping(document, f"--set {name}")
-    document[last] = value
-
-
-def _substitute(value: Any, where: str) -> Any:
-    if isinstance(value, str):
-        return _SUBSTITUTION.sub(lambda match: _variable(match.group(1), where), value)
-    if isinstance(value, Mapping):
-        return {key: _substitute(item, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, where) for item in value]
-    return value
-
-
-def _variable(name: str, where: str) -> str:
-    if name != DATA_VARIABLE:
-        raise ConfigError(where, f"only ${{{DATA_VARIABLE}}} is substituted", f"${{{name}}}", "write the value itself")
-    value = os.environ.get(DATA_VARIABLE)
-    if not value:
-        mend = f"set {DATA_VARIABLE} to the folder of the data, or try --smoke"
-        raise ConfigError(where, f"uses ${{{DATA_VARIABLE}}}", "the variable is not set", mend)
-    return value
-
-
-def _require_mapping(value: Any, where: str) -> None:
+    Raises:
+        ConfigError: naming what was found.
+    """
     if not isinstance(value, Mapping):
         raise ConfigError(where, "must be a mapping of keys to values", type(value).__name__, "mend the file")

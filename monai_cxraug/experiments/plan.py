@@ -22,13 +22,17 @@ FILTERED: Final = "filtered"
 
 @dataclass(frozen=True)
 class GeneratorPlan:
-    """One generator: a finding, on a fraction of the training patients, with a seed; ``filtered``: and on copies."""
+    """One generator: a finding, on a fraction of the training patients, with a seed.
+
+    ``filtered``: on filtered copies too. ``images`` counts what it is trained on; 0 where an older plan does not say.
+    """
 
     id: str
     finding: str
     fraction: float
     seed: int
     filtered: bool = False
+    images: int = 0
     key: str = ""
 
 

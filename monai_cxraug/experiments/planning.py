@@ -59,11 +59,10 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool
     listing = _Listing(Workshop(experiment, dict(manifests), classes, smoke))
     for fraction in experiment.fractions:
         for seed in experiment.seeds:
-            positives = count_positives(experiment, manifests["train"], fraction, seed)
+            corner = _Corner(fraction, seed, count_positives(experiment, manifests["train"], fraction, seed))
             for arm in experiment.arms:
                 for ratio in experiment.ratios if find_arm(arm).adds_images else (None,):
-                    counts = {name: max(1, round(ratio * n)) for name, n in positives.items()} if ratio else {}
-                    listing.add_cell(arm, fraction, ratio, seed, counts)
+                    listing.add_cell(arm, corner, ratio)
     stages = ([*listing.generators.values()], [*listing.synthetic.values()], [*listing.cells.values()])
     return Plan(experiment, dict(manifests), classes, *stages, [*listing.judges.values()], smoke)
 
@@ -85,6 +84,15 @@ def count_positives(experiment: Experiment, manifest: Path, fraction: float, see
 
 
 @dataclass(frozen=True)
+class _Corner:
+    """A fraction of the training patients, a seed, and the positives of each studied finding among them."""
+
+    fraction: float
+    seed: int
+    positives: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class _Listing:
     """Stages by id, each listed once however many cells need it."""
 
@@ -94,27 +102,30 @@ class _Listing:
     synthetic: dict[str, SyntheticPlan] = field(default_factory=dict)
     cells: dict[str, CellPlan] = field(default_factory=dict)
 
-    def add_cell(self, arm: str, fraction: float, ratio: float | None, seed: int, counts: Mapping[str, int]) -> None:
+    def add_cell(self, arm: str, corner: _Corner, ratio: float | None) -> None:
         making = find_arm(arm).making
+        counts = {name: max(1, round(ratio * n)) for name, n in corner.positives.items()} if ratio else {}
         sets: list[str] = []
         if making is not None and making.origin != "external":
-            sets = [self._add_set(making, name, n, fraction, ratio, seed) for name, n in counts.items()]
-        cell = CellPlan(_id(arm, fraction, ratio, seed), arm, fraction, ratio, seed, counts, sets)
+            sets = [self._add_set(making, name, n, corner, ratio) for name, n in counts.items()]
+        name = _id(arm, corner.fraction, ratio, corner.seed)
+        cell = CellPlan(name, arm, corner.fraction, ratio, corner.seed, counts, sets)
         cell = _named(cell, self.shop.cell_key(cell, self._keys()))
         self.cells[cell.id] = cell
 
-    def _add_set(self, making: Making, finding: str, n: int, fraction: float, ratio: float | None, seed: int) -> str:
-        judges = self._add_judges(fraction, seed) if making.screened else []
-        generator = self._add_generator(finding, fraction, seed, making.origin == "filtered_gan")
-        stem = _id("-".join([finding, *_origin(making)]), fraction, ratio, seed)
-        one = SyntheticPlan(stem, generator, finding, n, seed, judges)
+    def _add_set(self, making: Making, finding: str, n: int, corner: _Corner, ratio: float | None) -> str:
+        judges = self._add_judges(corner.fraction, corner.seed) if making.screened else []
+        generator = self._add_generator(finding, corner, making.origin == "filtered_gan")
+        stem = _id("-".join([finding, *_origin(making)]), corner.fraction, ratio, corner.seed)
+        one = SyntheticPlan(stem, generator, finding, n, corner.seed, judges)
         one = _named(one, self.shop.synthetic_key(one, self._keys()))
         self.synthetic[one.id] = one
         return one.id
 
-    def _add_generator(self, finding: str, fraction: float, seed: int, filtered: bool) -> str:
-        stem = _id("-".join([finding, *["filtered"] * filtered]), fraction, None, seed)
-        one = GeneratorPlan(stem, finding, fraction, seed, filtered)
+    def _add_generator(self, finding: str, corner: _Corner, filtered: bool) -> str:
+        stem = _id("-".join([finding, *["filtered"] * filtered]), corner.fraction, None, corner.seed)
+        images = corner.positives[finding] * (1 + len(self.shop.experiment.filters) * filtered)
+        one = GeneratorPlan(stem, finding, corner.fraction, corner.seed, filtered, images)
         one = _named(one, self.shop.generator_key(one))
         self.generators[one.id] = one
         return one.id

@@ -29,6 +29,7 @@ from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 MAPS: Final = 3
 
 Settings = Mapping[str, Any]
+Training = GeneratorPlan | JudgePlan | CellPlan
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,31 @@ class Hand:
         ).run()
         record["images"] = one.n
 
-    def _train(self, one: GeneratorPlan | JudgePlan | CellPlan, stage: Stage, record: dict[str, Any]) -> None:
-        work, role = self._work(one)
-        placed = {**work.settings, **self._places(one, work, role)}
+    def train(self, one: Training, folder: Path, changes: Settings) -> Settings:
+        """Train what a stage trains, into any folder.
+
+        Args:
+            one: the stage.
+            folder: where to write.
+            changes: settings that differ from the stage's.
+
+        Returns:
+            The settings, folders of this machine included.
+        """
+        work = self.work(one)
         files = [bundle_file(work.bundle, name) for name in ("train", *work.overlays)]
         files += [bundle_file(work.bundle, "smoke")] * self.plan.smoke
         threads = self.plan.experiment.budget.threads
-        place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(stage.folder), "threads": threads}
-        run_stage(files, {**placed, **place, "fingerprint": stage.key, "keep_checkpoint": False})
+        place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(folder), "threads": threads}
+        settings = {**work.settings, **self._places(one), **place, **changes}
+        run_stage(files, settings)
+        return settings
+
+    def _train(self, one: Training, stage: Stage, record: dict[str, Any]) -> None:
+        work = self.work(one)
+        placed = self.train(one, stage.folder, {"fingerprint": stage.key, "keep_checkpoint": False})
         if isinstance(one, CellPlan):
-            self._answer(one, place)
+            self._answer(one, {key: placed[key] for key in ("bundle_root", "output_dir", "threads")})
         record["settings"] = {
             **work.settings,
             "synthetic": [_name(entry) for entry in work.settings.get("synthetic", ())],
@@ -98,28 +114,28 @@ class Hand:
         record["inputs"] = self._inputs(placed)
         (stage.folder / "checkpoint.pt").unlink(missing_ok=True)
 
-    def _work(self, one: GeneratorPlan | JudgePlan | CellPlan) -> tuple[Work, str]:
-        """The training, and the role of the images that it learns from."""
+    def work(self, one: Training) -> Work:
+        """The training of a stage."""
         shop = Workshop(self.plan.experiment, self.plan.manifests, self.plan.classes, self.plan.smoke)
         if isinstance(one, GeneratorPlan):
-            return shop.generator(one), FILTERED if one.filtered else "train"
-        return (shop.judge(one) if isinstance(one, JudgePlan) else shop.cell(one)), "train"
+            return shop.generator(one)
+        return shop.judge(one) if isinstance(one, JudgePlan) else shop.cell(one)
 
-    def _places(self, one: GeneratorPlan | JudgePlan | CellPlan, work: Work, role: str) -> Settings:
+    def images(self, role: str) -> dict[str, Any]:
+        """What names the images of a role: manifest, split and where."""
+        return data_spec(self.plan.experiment.data.roles()[role], self.plan.manifests[role])
+
+    def _places(self, one: Training) -> Settings:
         """Settings that name folders of this machine."""
+        role = FILTERED if isinstance(one, GeneratorPlan) and one.filtered else "train"
         places: dict[str, Any] = {"manifest": str(self.plan.manifests[role])}
         if isinstance(one, GeneratorPlan):
             return places
-        places["held_out"] = [self._images(name) for name in self._roles_held_out()]
+        roles = [role for role in self.plan.experiment.data.roles() if role != "train"]
+        places["held_out"] = [self.images(role) for role in roles]
         if isinstance(one, CellPlan) and one.synthetic:
             places["synthetic"] = [str((self.run / "synthetic" / name).resolve()) for name in one.synthetic]
         return places
-
-    def _roles_held_out(self) -> list[str]:
-        return [role for role in self.plan.experiment.data.roles() if role != "train"]
-
-    def _images(self, role: str) -> dict[str, Any]:
-        return data_spec(self.plan.experiment.data.roles()[role], self.plan.manifests[role])
 
     def _answer(self, cell: CellPlan, place: Settings) -> None:
         """Let a trained cell answer: first where its thresholds are chosen, if anywhere, then where it is judged."""
@@ -127,11 +143,11 @@ class Hand:
         evaluate, calibrate = (bundle_file(CLASSIFIER_BUNDLE, name) for name in ("evaluate", "calibrate"))
         common = {**place, "checkpoint": str(Path(place["output_dir"]) / "model.pt")}
         if experiment.data.calibration is not None:
-            images = self._images("validation")
+            images = self.images("validation")
             run_stage([evaluate, calibrate], {**common, **images, "summary#rule": experiment.threshold})
         compared = (experiment.endpoint.arm, experiment.endpoint.reference)
         shown = cell.seed == experiment.seeds[0] and cell.arm in compared
-        images = self._images(experiment.data.judged[0])
+        images = self.images(experiment.data.judged[0])
         run_stage(evaluate, {**common, **images, "maps": MAPS if shown else 0})
 
     @staticmethod

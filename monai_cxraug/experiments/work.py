@@ -55,10 +55,12 @@ class Workshop:
     # --- trainings ---
 
     def generator(self, one: GeneratorPlan) -> Work:
-        """Training of a generator."""
-        train = self.experiment.data.train
+        """Training of a generator; where there are fewer images than a batch has, the batch is smaller."""
+        train, declared = self.experiment.data.train, self.experiment.budget.generator
+        batch = declared.get("batch_size", load_json(bundle_file(GENERATOR_BUNDLE, "train"))["batch_size"])
         settings = {
-            **self.experiment.budget.generator,
+            **declared,
+            **({"batch_size": one.images} if isinstance(batch, int) and 0 < one.images < batch else {}),
             **_chosen(train),
             "finding": one.finding,
             "fraction": one.fraction,

@@ -122,9 +122,14 @@ def summary_table(results: Results) -> str:
         ]
         for row in summary.rows
     ]
-    lines = _align([[_printable(cell) for cell in cells] for cells in [header, *body]], left={0, len(header) - 1})
+    return "\n".join([*text_table(header, body, left={0, len(header) - 1}), *_footnotes(results, summary)])
+
+
+def text_table(header: Sequence[str], body: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+    """Align columns for a terminal, with a line under the header; columns in ``left`` hold text."""
+    lines = _align([[_printable(cell) for cell in cells] for cells in [header, *body]], left)
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([*lines, *_footnotes(results, summary)])
+    return lines
 
 
 def _footnotes(results: Results, summary: Summary) -> list[str]:

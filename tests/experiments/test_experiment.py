@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError
-from monai_cxraug.experiments.experiment import load_experiment, make_experiment
+from monai_cxraug.experiments.declaration import load_experiment
+from monai_cxraug.experiments.experiment import make_experiment
 from tests.experiments.conftest import document
 
 

@@ -10,7 +10,7 @@ import pytest
 from monai_cxraug.artifacts import load_json
 from monai_cxraug.calibration import read_calibration
 from monai_cxraug.errors import LeakageError
-from monai_cxraug.experiments.experiment import load_experiment
+from monai_cxraug.experiments.declaration import load_experiment
 from monai_cxraug.experiments.plan import read_plan
 from monai_cxraug.experiments.runner import Runner
 from monai_cxraug.predictions import read_predictions
