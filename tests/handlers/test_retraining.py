@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from monai_cxraug.engines.ema import ExponentialMovingAverage
@@ -53,7 +53,7 @@ def test_the_second_stage(architecture: str, kind: Any) -> None:
     engine = Engine(step)
     AverageWeights(ema, restart=3).attach(engine)
     RetrainHead(network, ema, optimizer, 3, [0.5, 0.25], seed=7).attach(engine)
-    engine.add_event_handler("iteration_completed", lambda: averages.append(snapshot(ema.module)))
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: averages.append(snapshot(ema.module)))
     engine.run([torch.rand(4, 1, 32, 32) for _ in range(6)], max_epochs=1)
 
     assert network.frozen
