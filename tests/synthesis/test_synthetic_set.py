@@ -72,7 +72,10 @@ def test_provenance(make_generator, tmp_path: Path) -> None:
     assert document["patients_seen"] == ["P0", "P1"]
     assert (document["seed"], document["finding"], document["n"], document["images_seen"]) == (3, "Edema", 7, 640)
     assert (document["start"], document["truncation"], document["crop"]) == (0, 1.0, None)
-    assert (document["filters"], document["acceptance_rate"], document["memorisation_audit"]) == ([], 1.0, None)
+    assert (document["filters"], document["acceptance_rate"]) == ([], 1.0)
+    assert (document["drawn"], document["accepted"], document["rejected"]) == (7, 7, {})
+    assert list(document["memorisation_audit"]) == ["not run"]
+    assert "no manifest was given" in document["memorisation_audit"]["not run"]
     assert json.loads((path.parent / "manifest.json").read_text())["inputs"] == {"generator": sha}
 
 
