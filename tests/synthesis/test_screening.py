@@ -33,11 +33,14 @@ SEEN = [f"P{k}" for k in range(20)]
 def make_judge(tmp_path: Path) -> Callable[..., Path]:
     """Write a small classifier with random weights."""
 
-    def make(seen: list[str], name: str = "judge", seed: int = 0, size: int = 16, **about: object) -> Path:
+    def make(
+        seen: list[str], name: str = "judge", seed: int = 0, size: int = 16, jitter: float = 0, **about: object
+    ) -> Path:
         torch.manual_seed(seed)
         network = Classifier(3, "small_cnn", channels=int(about.pop("channels", 1)))  # type: ignore[call-overload]
         with torch.no_grad():
             network.head.weight.mul_(40)
+            network.head.weight.add_(jitter * torch.randn(network.head.weight.shape))
         about = {"findings": FINDINGS, "size": size, "patients_seen": seen, **about}
         save_model(tmp_path / name / "model.pt", "classifier", network.eval(), about)
         return tmp_path / name
@@ -170,7 +173,7 @@ def test_the_threshold_is_that_of_real_images_out_of_fold(make_judge) -> None:
 
 def test_images_reach_what_real_ones_reach(make_generator, make_judge, real: Path, tmp_path: Path) -> None:
     generator = make_generator(SEEN)
-    judges = [make_judge(SEEN[10:], "one"), make_judge(SEEN[:10], "two", seed=1)]
+    judges = [make_judge(SEEN[10:], "one"), make_judge(SEEN[:10], "two", jitter=0.3)]
     alike = SyntheticSet(generator, "Edema", 24, 8, tmp_path / "alike").run().parent
     (real.parent / "pack.npy").write_bytes((alike / "pack.npy").read_bytes())  # real images that look like the samples
     pictures = to_unit(np.load(real.parent / "pack.npy"))
