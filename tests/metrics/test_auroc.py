@@ -92,8 +92,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels, _ = draw(90, 0.3, 8, seed=6)
     counts = np.random.default_rng(7).integers(0, 3, (37, 90), dtype=np.int32)
     whole = bootstrap_auroc(scores, labels, counts)
-    module = importlib.import_module("monai_cxraug.metrics.auroc")  # the package exports a function of that name
-    monkeypatch.setattr(module, "_CHUNK", 90 * 5)
+    module = importlib.import_module("monai_cxraug.metrics.ranks")
+    monkeypatch.setattr(module, "_BLOCK", 90 * 5)
     np.testing.assert_array_equal(bootstrap_auroc(scores, labels, counts), whole)
 
 
