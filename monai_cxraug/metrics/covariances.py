@@ -40,7 +40,7 @@ def shared_spread(a: Array, b: Array) -> tuple[float, float]:
 def _by_eigenvalues(a: Array, b: Array, allowed: float) -> float | None:
     """The trace; None where it might be wrong by more than allowed."""
     try:
-        lower = np.linalg.cholesky(_covariance(a))
+        lower: Array = np.asarray(np.linalg.cholesky(_covariance(a)), dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
     values = np.maximum(np.linalg.eigvalsh(_congruent(_covariance(b), lower)), 0)

@@ -37,6 +37,23 @@ class Weighed(NamedTuple):
         won = 0.5 * np.einsum("gb,gb->b", self.positive, self.below + self.up_to)
         return ratio(won, self.positive.sum(axis=0) * self.negatives)
 
+    @property
+    def precisions(self) -> Floats:
+        """Average precision ``[b]``: of the answers from each rung up, weighed by the positives that it adds.
+
+        The rungs must not be merged.
+        """
+        found = self.positive[::-1].cumsum(axis=0)[::-1]
+        precision = ratio(found, found + self.negatives - self.below)
+        sums = np.where(self.positive > 0, self.positive * precision, 0).sum(axis=0)
+        return ratio(np.where(self.negatives > 0, sums, np.nan), self.positive.sum(axis=0))
+
+    def sensitivities(self, specificity: float) -> Floats:
+        """Largest sensitivity ``[b]`` of the thresholds that clear at least this share of the negatives."""
+        cleared = self.below >= (specificity - 1e-12) * self.negatives
+        found = np.where(cleared, self.positive, 0).sum(axis=0)
+        return ratio(np.where(self.negatives > 0, found, np.nan), self.positive.sum(axis=0))
+
 
 class Ladder:
     """The positives' distinct scores as rungs, and the negatives that lie between two of them or on one.
