@@ -94,7 +94,7 @@ ARMS: dict[str, Arm] = {
     "undersampled": Arm("images of common classes left out, others in every pass", overlays=("sampling_under",)),
     "balanced_batches": Arm("batches with equally many images of every class", overlays=("sampling_balanced",)),
     "classic_augmentation": Arm(
-        "every image turned, shifted, sheared, blurred and noised", overlays=("augmentation_classic",)
+        "every image turned, shifted, sheared, blurred and noised", overlays=("augment_classic",)
     ),
     "mixup": Arm("every batch mixed with itself", overlays=("batch_mixup",)),
     "equalised": Arm("histograms equalised", overlays=("contrast_equalise",)),
@@ -129,7 +129,7 @@ MODIFIERS: dict[str, Arm] = {
     ),
     "pretrained": Arm(
         "synthetic positives in the first half of the steps, real images alone in the second",
-        overlays=("schedule_pretraining",),
+        overlays=("schedule_synthetic_first",),
     ),
 }
 

@@ -23,6 +23,7 @@ from monai_cxraug.experiments.plan import (
 from monai_cxraug.experiments.provenance import describe_model
 from monai_cxraug.experiments.stage import Stage
 from monai_cxraug.experiments.work import CLASSIFIER_BUNDLE, Work, Workshop
+from monai_cxraug.synthesis.screening import Screening
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 
 #: class activation maps of each kind that the report shows, of the arms of the endpoint and the first seed.
@@ -69,15 +70,24 @@ class Hand:
         return Stage(stage_folder(self.run, one), one.key, product)
 
     def _sample(self, one: SyntheticPlan, record: dict[str, Any]) -> None:
+        learnt = next(generator for generator in self.plan.generators if generator.id == one.generator)
         SyntheticSet(
-            self.run / "generators" / one.generator,
+            stage_folder(self.run, learnt),
             one.finding,
             one.n,
             one.seed,
             stage_folder(self.run, one),
-            self.plan.manifests["train"],
+            self.plan.manifests[FILTERED if learnt.filtered else "train"],
+            screening=self._screening(one),
         ).run()
         record["images"] = one.n
+
+    def _screening(self, one: SyntheticPlan) -> Screening | None:
+        declared = self.plan.experiment.screening
+        if declared is None or not one.judges:
+            return None
+        judges = [self.run / "judges" / judge for judge in one.judges]
+        return Screening(judges, {name: declared.threshold for name in declared.reject}, declared.accept_share)
 
     def train(self, one: Training, folder: Path, changes: Settings) -> Settings:
         """Train what a stage trains, into any folder.

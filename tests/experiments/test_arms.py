@@ -23,7 +23,7 @@ def test_every_overlay_is_there_and_used() -> None:
     folder = bundle_file("chest_xray_classification", "train").parent
     for overlay in named:
         assert (folder / f"{overlay}.json").is_file()
-    kinds = ("loss", "sampling", "contrast", "schedule", "batch", "augmentation")
+    kinds = ("loss", "sampling", "contrast", "schedule", "batch", "augment")
     there = {path.stem for kind in kinds for path in folder.glob(f"{kind}_*.json")}
     assert there - named == {"loss_logit_adjusted"}  # for sets of one finding an image
 
