@@ -157,7 +157,7 @@ def _seconds(hand: Hand, done: Sequence[StagePlan], open_: Sequence[StagePlan]) 
     if not open_:
         return 0.0
     if done:
-        return len(open_) * median(read_timing(hand.stage(one).folder).get("seconds", 0.0) for one in done)
+        return len(open_) * float(median(read_timing(hand.stage(one).folder).get("seconds", 0.0) for one in done))
     first = open_[0]
     if isinstance(first, SyntheticPlan):
         return None  # seconds beside minutes
@@ -217,7 +217,7 @@ def _prospects(plan: Plan, assumed: Assumptions) -> Iterator[Prospect]:
     judged = PackRows(plan.manifests[role], spec.split, spec.where, experiment.findings)
     train = experiment.data.train
     known = PackRows(plan.manifests["train"], train.split, train.where, experiment.findings)
-    labels, patients = judged.label_matrix(), judged.manifest["patient_id"][judged.rows].astype(str)
+    labels, patients = judged.label_matrix(), [str(one) for one in judged.manifest["patient_id"][judged.rows]]
     positives = dict(zip(experiment.findings, known.count(1), strict=True))
     family = len(experiment.findings) * len(experiment.fractions)
     columns: dict[str, Any] = {name: labels[:, k] for k, name in enumerate(experiment.findings)}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.experiments.collect import write_results
+from monai_cxraug.experiments.declared import record_endpoint
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.plan import FOLDERS, Plan, StagePlan
 from monai_cxraug.experiments.planning import make_plan, needs_filtered
@@ -50,6 +51,7 @@ class Runner:
             CxrAugError: a reason the user can mend; finished stages stay, an unfinished one resumes next time.
         """
         plan = self.plan()
+        record_endpoint(self.run, plan.experiment)
         plan.write(self.run)
         if self.scheduler is None:
             self._here(plan)

@@ -87,7 +87,7 @@ class Hand:
         if declared is None or not one.judges:
             return None
         judges = [self.run / "judges" / judge for judge in one.judges]
-        return Screening(judges, {name: declared.threshold for name in declared.reject}, declared.accept_share)
+        return Screening(judges, dict.fromkeys(declared.reject, declared.threshold), declared.accept_share)
 
     def train(self, one: Training, folder: Path, changes: Settings) -> Settings:
         """Train what a stage trains, into any folder.

@@ -27,6 +27,8 @@ NAMES: Final = (
     "accuracy",
     "all_negative",
     "balanced_accuracy",
+    "sensitivity",
+    "specificity",
     "ece",
     "brier",
     "log_loss",
@@ -52,6 +54,8 @@ class Measures:
         accuracy: share of right answers at the threshold.
         all_negative: what accuracy would be if the answer were always no.
         balanced_accuracy: mean of sensitivity and specificity at the threshold.
+        sensitivity: share of positives found at the threshold.
+        specificity: share of negatives cleared at the threshold.
         ece: expected calibration error in 15 bins of equal width.
         brier: mean squared error.
         log_loss: mean negative log-likelihood, probabilities held 1e-9 away from 0 and 1.
@@ -70,6 +74,8 @@ class Measures:
     accuracy: float
     all_negative: float
     balanced_accuracy: float
+    sensitivity: float
+    specificity: float
     ece: float
     brier: float
     log_loss: float
@@ -124,22 +130,75 @@ def measure_seeds(
         InputError: shapes disagree or a probability is outside [0, 1].
         LabelError: a label is none of 1, 0 and NaN.
     """
-    table, cuts, truth = (np.asarray(values, dtype=np.float64) for values in (probs, thresholds, labels))
+    truth = np.asarray(labels, dtype=np.float64)
+    arm = _prepare(probs, truth, thresholds, patients)
+    values = _mean(arm)
+    drawn = _replicate(arm, _owners(patients, truth), replicates, np.random.default_rng(seed))
+    return _record(len(truth), truth[~np.isnan(truth)], values, _intervals(values, drawn))
+
+
+def measure_change(
+    probs_a: ArrayLike,
+    thresholds_a: ArrayLike,
+    probs_b: ArrayLike,
+    thresholds_b: ArrayLike,
+    labels: ArrayLike,
+    patients: Sequence[str],
+    replicates: int = 2000,
+    seed: int = 0,
+) -> dict[str, tuple[float, Interval | None]]:
+    """Change of every measure from arm b to arm a; both see the same drawn patients and seeds.
+
+    Args:
+        probs_a: ``[S, n]`` in [0, 1] of the arm in question; row s of both arms is the same training seed.
+        thresholds_a: ``[S]``, each chosen on other images.
+        probs_b: of the reference, likewise.
+        thresholds_b: likewise.
+        labels: ``[n]`` of 1, 0, NaN (left out).
+        patients: ``[n]`` patient of each image.
+        replicates: bootstrap replicates.
+        seed: of the bootstrap.
+
+    Returns:
+        Measure to the difference a - b and its 95 % interval, as for :func:`measure_seeds`.
+
+    Raises:
+        InputError: shapes disagree or a probability is outside [0, 1].
+        LabelError: a label is none of 1, 0 and NaN.
+    """
+    truth = np.asarray(labels, dtype=np.float64)
+    arms = [_prepare(*arm, patients) for arm in ((probs_a, truth, thresholds_a), (probs_b, truth, thresholds_b))]
+    values = _mean(arms[0]) - _mean(arms[1])
+    owners = _owners(patients, truth)
+    drawn = [_replicate(arm, owners, replicates, np.random.default_rng(seed)) for arm in arms]
+    intervals = _intervals(values, drawn[0] - drawn[1])
+    return {name: (float(value), intervals[name]) for name, value in zip(NAMES, values, strict=True)}
+
+
+def _prepare(probs: ArrayLike, truth: Floats, thresholds: ArrayLike, patients: Sequence[str]) -> list[_Weighable]:
+    """Check an arm's answers; one for each seed."""
+    table, cuts = (np.asarray(values, dtype=np.float64) for values in (probs, thresholds))
     fits = table.ndim == 2 and cuts.shape == table.shape[:1] and truth.shape == table.shape[1:] == (len(patients),)
     if not fits or not len(table):
         found = f"{table.shape}, {cuts.shape}, {truth.shape}, {len(patients)} patients"
         raise InputError("measures", "probs [S, n] must fit labels [n], thresholds [S] and patients", found)
-    rows = [known_pairs(row, truth) for row in table]
-    seeds = [_Weighable(*row, float(cut)) for row, cut in zip(rows, cuts, strict=True)]
-    known = rows[0][1]
-    values = np.mean([one.weigh(np.ones((len(known), 1)))[:, 0] for one in seeds], axis=0)
-    owners = [str(patient) for patient, label in zip(patients, truth, strict=True) if not math.isnan(label)]
-    drawn = _replicate(seeds, owners, replicates, np.random.default_rng(seed)) if owners else np.empty((len(NAMES), 0))
-    intervals = {
+    return [_Weighable(*known_pairs(row, truth), float(cut)) for row, cut in zip(table, cuts, strict=True)]
+
+
+def _owners(patients: Sequence[str], truth: Floats) -> list[str]:
+    return [str(patient) for patient, label in zip(patients, truth, strict=True) if not math.isnan(label)]
+
+
+def _mean(seeds: Sequence[_Weighable]) -> Floats:
+    found: Floats = np.mean([one.weigh(np.ones((one.sums.shape[1], 1)))[:, 0] for one in seeds], axis=0)
+    return found
+
+
+def _intervals(values: Floats, drawn: Floats) -> dict[str, Interval | None]:
+    return {
         name: percentile_interval(samples) if math.isfinite(value) else None
         for name, value, samples in zip(NAMES, values, drawn, strict=True)
     }
-    return _record(len(truth), known, values, intervals)
 
 
 def measure_groups(
@@ -199,6 +258,8 @@ class _Weighable:
                 ratio(found + cleared, total),
                 ratio(negative, total),
                 (ratio(found, positive) + ratio(cleared, negative)) / 2,
+                ratio(found, positive),
+                ratio(cleared, negative),
                 ratio(np.abs(rest[5:]).sum(axis=0), total),
                 ratio(square, total),
                 ratio(loss, total),
@@ -216,7 +277,9 @@ class _Weighable:
 
 
 def _replicate(seeds: Sequence[_Weighable], owners: list[str], replicates: int, rng: np.random.Generator) -> Floats:
-    """Every measure's replicates ``[len(NAMES), B]``, the mean over the seeds drawn."""
+    """Every measure's replicates ``[len(NAMES), B]``, the mean over the seeds drawn; none without images."""
+    if not owners or not replicates:
+        return np.empty((len(NAMES), 0))
     parts = []
     for drawn in patient_weight_blocks(owners, replicates, rng):
         for _, block in blocks(drawn):

@@ -64,7 +64,7 @@ class _Where:
 
 
 def _cells(row: Operating, where: _Where) -> list[object]:
-    before, after = number(row.calibration_error_before), number(row.calibration_error)
+    before, after = number(row.ece_before), number(row.ece)
     return [
         row.arm,
         finding_title(row.finding),

@@ -16,7 +16,9 @@ from monai_cxraug.errors import StateError, nearest
 PLAN_SCHEMA: Final = "cxraug.plan/2"
 #: plans of version 0.1, which hold all that a report shows.
 OLDER_PLAN_SCHEMA: Final = "cxraug.plan/1"
-RESULTS_SCHEMA: Final = "cxraug.results/1"
+RESULTS_SCHEMA: Final = "cxraug.results/2"
+#: results of version 0.1, which lack what came later.
+OLDER_RESULTS_SCHEMA: Final = "cxraug.results/1"
 #: the finding that stands for the mean over findings.
 MACRO: Final = "macro"
 #: findings with fewer positive images are flagged wherever they are shown.
@@ -111,8 +113,8 @@ class Operating:
     specificity_interval: Interval | None = None
     brier: float | None = None
     brier_interval: Interval | None = None
-    calibration_error: float | None = None
-    calibration_error_before: float | None = None
+    ece: float | None = None
+    ece_before: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def load_results(run: Path) -> Results:
         StateError: another schema, a key is missing or a value is of the wrong kind.
     """
     path = run / "results.json"
-    document = read_json(path, RESULTS_SCHEMA)
+    older = (load_json(path) or {}).get("schema") == OLDER_RESULTS_SCHEMA
+    document = read_json(path, OLDER_RESULTS_SCHEMA if older else RESULTS_SCHEMA)
     name = _value(document, "name", str, path)
     primary = document.get("primary")
     return Results(

@@ -24,7 +24,15 @@ from sklearn.metrics import (
 
 from monai_cxraug.errors import InputError, LabelError
 from monai_cxraug.metrics.calibration import calibration_error, recalibrate
-from monai_cxraug.metrics.measures import NAMES, Measures, _Weighable, measure, measure_groups, measure_seeds
+from monai_cxraug.metrics.measures import (
+    NAMES,
+    Measures,
+    _Weighable,
+    measure,
+    measure_change,
+    measure_groups,
+    measure_seeds,
+)
 from monai_cxraug.metrics.ranks import Ladder
 from monai_cxraug.metrics.resampling import patient_weights, percentile_interval, seed_weights
 
@@ -229,3 +237,29 @@ def test_bad_input_is_refused() -> None:
 def test_the_record_holds_every_measure() -> None:
     fields = list(Measures.__dataclass_fields__)
     assert fields == ["n", "positives", "skipped", *NAMES, "intervals"]
+
+
+def test_the_interval_is_the_binomial_one_for_patients_of_one_image() -> None:
+    rng = np.random.default_rng(3)
+    n = 2000
+    probs = (rng.random(n) < 0.8) * 0.8 + 0.1
+    found = measure_seeds([probs], np.ones(n), [0.5], [str(k) for k in range(n)], 4000)
+    assert found.sensitivity == pytest.approx((probs >= 0.5).mean())
+    half = 1.96 * np.sqrt(found.sensitivity * (1 - found.sensitivity) / n)
+    assert found.intervals["sensitivity"] == pytest.approx(
+        (found.sensitivity - half, found.sensitivity + half), abs=0.002
+    )
+
+
+def test_a_change_is_the_difference_of_two_arms_on_the_same_draws() -> None:
+    probs, labels = sample(400, 7)
+    patients = [str(k // 2) for k in range(400)]
+    ours, theirs = np.stack([probs**0.8, probs**0.7]), np.stack([probs, probs**1.1])
+    change = measure_change(ours, [0.5, 0.4], theirs, [0.5, 0.5], labels, patients, 300)
+    a, b = (measure_seeds(p, labels, cut, patients, 0) for p, cut in ((ours, [0.5, 0.4]), (theirs, [0.5, 0.5])))
+    for name, (value, interval) in change.items():
+        assert value == pytest.approx(getattr(a, name) - getattr(b, name), abs=1e-12), name
+        assert interval is not None
+    assert change["all_negative"] == (0.0, (0.0, 0.0))  # paired: what depends on the images alone does not move
+    same = measure_change(ours, [0.5, 0.4], ours, [0.5, 0.4], labels, patients, 300)
+    assert set(same.values()) == {(0.0, (0.0, 0.0))}
