@@ -96,7 +96,7 @@ def bootstrap_auroc_columns(scores: ArrayLike, labels: ArrayLike, weights: Array
 def _bootstrap(columns: Floats, truths: Floats, weights: NDArray[Any]) -> Floats:
     """Areas ``[B, K]`` of columns ``[K, n]``."""
     ladders = [Ladder(column, truth, merge=True) for column, truth in zip(columns, truths, strict=True)]
-    areas = np.empty((len(weights), len(ladders)))
+    areas = np.full((len(weights), len(ladders)), np.nan)
     for part, block in blocks(weights):
         for k, ladder in enumerate(ladders):
             areas[part, k] = ladder.weigh(block).areas
