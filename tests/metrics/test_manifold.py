@@ -52,6 +52,7 @@ def test_real_images_among_themselves() -> None:
         assert mean[2] == pytest.approx(1, abs=4 * error[2])
         assert mean[3] == pytest.approx(expected_coverage(80, 60), abs=4 * error[3])
     assert expected_coverage(10_000, 10_000) == pytest.approx(1 - 2.0**-5, abs=1e-4)
+    assert expected_coverage(3, 1, 1) == pytest.approx(1 / 3)  # the nearest of two fellows and a sample is the sample
 
 
 def test_a_set_against_itself() -> None:
