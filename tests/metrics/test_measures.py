@@ -131,6 +131,7 @@ def test_a_right_line_and_ones_that_are_wrong_by_a_known_amount() -> None:
     assert recalibrate(expit(odds), labels) == pytest.approx((0, 1), abs=0.03)
     assert recalibrate(expit(2 * odds), labels) == pytest.approx((0, 0.5), abs=0.03)
     assert recalibrate(expit(odds + 0.7), labels) == pytest.approx((-0.7, 1), abs=0.03)
+    assert np.isnan(recalibrate([0.1, 0.4, 0.4, 0.8], [0, 0, 1, 1])).all()  # the likelihood grows without end
 
 
 def test_what_cannot_be_known_is_nan_without_a_warning() -> None:
