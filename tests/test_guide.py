@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_cxraug.experiments.arms import ARMS
+from monai_cxraug.experiments.arms import ARMS, MODIFIERS
 from monai_cxraug.losses import imbalance
 from monai_cxraug.transforms import contrast, filters, geometry
 
@@ -26,7 +26,7 @@ OVERLAYS = sorted(
     for path in CONFIGS.glob(f"{kind}_*.json")
 )
 #: overlays of kinds of which every one is an arm.
-OF_ARMS = [name for name in OVERLAYS if name.startswith(("loss_", "sampling_", "contrast_"))]
+OF_ARMS = [name for name in OVERLAYS if not name.startswith("recipe_")]
 #: settings of train.json that change what the classifier is trained on.
 SETTINGS = ("duplicates", "filtered", "synthetic", "shuffle_labels", "left_out_fold")
 
@@ -56,5 +56,5 @@ def test_every_loss_names_its_paper() -> None:
 
 
 def test_every_remedy_is_an_arm() -> None:
-    used = {overlay for arm in ARMS.values() for overlay in arm.overlays}
+    used = {overlay for arm in (*ARMS.values(), *MODIFIERS.values()) for overlay in arm.overlays}
     assert set(OF_ARMS) - used == {"loss_logit_adjusted"}  # for sets of one class an image

@@ -134,7 +134,7 @@ class Answers:
             "threshold": _number(cuts[0]) if seed != "all" else None,
             "temperature": own.findings[finding].temperature if own else None,
             **{name: _number(getattr(found, name)) for name in NAMES},
-            **{f"{name}_interval": ends and list(ends) for name, ends in found.intervals.items() if replicates},
+            **{f"{name}_interval": ends and list(ends) for name, ends in found.intervals.items()},
             "ece_before": _number(float(np.mean([calibration_error(row, labels) for row in before]))),
         }
 

@@ -21,7 +21,8 @@ GENERATOR_BUNDLE, CLASSIFIER_BUNDLE = "chest_xray_pggan", "chest_xray_classifica
 _OWN_KEYS: Final = {
     "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
     "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "shuffle_labels", "left_out_fold", "held_out",
-    "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint",
+    "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after", "retrain_head",
+    "switched_sampling", "reweight_after",
 }  # fmt: skip
 
 Settings = Mapping[str, Any]

@@ -20,7 +20,7 @@ Edit = Callable[[str, Callable[[dict[str, Any]], Any]], None]
 def row(seed: int | str, **changes: Any) -> dict[str, Any]:
     rates = {"accuracy": 0.812, "sensitivity": 0.9, "specificity": None, "brier": 0.123}
     intervals = {f"{name}_interval": None if value is None else [0.7, 0.95] for name, value in rates.items()}
-    errors = {"calibration_error": 0.031, "calibration_error_before": 0.074}
+    errors = {"ece": 0.031, "ece_before": 0.074}
     who = {"arm": "gan", "fraction": 1.0, "ratio": 1.0, "seed": seed, "finding": "Edema", "n": 60, "positives": 12}
     chosen = {"rule": "youden", "threshold": None, "temperature": None}
     if seed != "all":

@@ -208,7 +208,7 @@ def test_missing_and_wrong_files_are_refused_before_anything_is_written(run: Pat
     results = run / "results.json"
     kept = results.read_text()
     results.write_text(kept.replace("cxraug.results/1", "cxraug.results/9"))
-    with pytest.raises(StateError, match=r"cxraug\.results/1"):
+    with pytest.raises(StateError, match=r"cxraug\.results/2"):
         write_report(run)
     results.unlink()
     with pytest.raises(InputError, match=r"results\.json"):
