@@ -365,11 +365,12 @@ def _phantom(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    _config("run_experiment", _options(args))
+    _config("run_experiment", {**_options(args), **_files(args)})
 
 
 def _plan(args: argparse.Namespace) -> None:
-    _config("plan_experiment", {**_options(args), "assume": _pairs("--assume", args.assume, "auroc=0.75")})
+    assumed = _pairs("--assume", args.assume, "auroc=0.75")
+    _config("plan_experiment", {**_options(args), **_files(args), "assume": assumed})
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -422,6 +423,11 @@ def _bundle(name: str, settings: Mapping[str, Any], *stages: str) -> None:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(args).items() if key not in _OWN and value is not None}
+
+
+def _files(args: argparse.Namespace) -> dict[str, Any]:
+    """The experiment, alone as a text, with overlays as a list."""
+    return {"experiment": args.experiment if len(args.experiment) > 1 else args.experiment[0]}
 
 
 def _where(args: argparse.Namespace) -> dict[str, str]:

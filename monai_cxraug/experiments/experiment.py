@@ -236,7 +236,8 @@ def _make(cls: type[T], value: Any, where: str) -> T:
         required = entry.default is MISSING and entry.default_factory is MISSING
         if required and value.get(name) is None:
             raise ConfigError(f"{where} key {name!r}", "a value is required", "none", f"add '{name}: …'")
-    return cls(**value)
+    # a null is the default, so that an overlay can take back what the file before it says
+    return cls(**{name: given for name, given in value.items() if given is not None})
 
 
 def _check(experiment: Experiment, where: str) -> None:

@@ -59,6 +59,7 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool
     listing = _Listing(Workshop(experiment, dict(manifests), classes, smoke))
     for fraction in experiment.fractions:
         for seed in experiment.seeds:
+            _require_both(experiment, manifests["train"], classes, fraction, seed)
             corner = _Corner(fraction, seed, count_positives(experiment, manifests["train"], fraction, seed))
             for arm in experiment.arms:
                 for ratio in experiment.ratios if find_arm(arm).adds_images else (None,):
@@ -172,6 +173,20 @@ def _require_classes(experiment: Experiment, rows: PackRows) -> list[str]:
     if experiment.screening is not None:
         require_findings(experiment.screening.reject, classes, "experiment key 'screening.reject'")
     return classes
+
+
+def _require_both(experiment: Experiment, manifest: Path, classes: Sequence[str], fraction: float, seed: int) -> None:
+    """Losses that weigh classes by their sizes need images with and without each; say so before hours of training."""
+    weighing = [arm for arm in experiment.arms if "loss" in find_arm(arm).kinds]
+    if not weighing:
+        return
+    spec = experiment.data.train
+    rows = PackRows(manifest, spec.split, spec.where, classes, fraction=fraction, fraction_seed=seed)
+    for name, present, absent in zip(classes, rows.count(1), rows.count(0), strict=True):
+        if not (present and absent):
+            rule = f"arm {weighing[0]!r} needs images with and without each class in every fraction"
+            found = f"{name!r}: {present} with and {absent} without, fraction {fraction:g}, seed {seed}"
+            raise ConfigError("experiment key 'classes'", rule, found, f"list the classes without {name!r}")
 
 
 def _refuse_shared_patients(experiment: Experiment, manifests: Mapping[str, Path], rows: PackRows) -> None:

@@ -55,7 +55,8 @@ class Preparation:
 
 
 def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
-    """Shrink an experiment: phantoms instead of its images, one seed, few bootstrap replicates, the smoke overlays.
+    """Shrink an experiment: phantoms instead of its images, one seed, its largest fraction and first ratio, the smoke
+    overlays, few bootstrap replicates.
 
     The network and the recipe stay, so that what is declared is what runs, for a few steps.
 
@@ -70,8 +71,10 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     network = {key: value for key, value in declared.classifier.items() if key in _SMOKE_KEEPS}
     budget = Budget({}, network, declared.recipe, declared.threads, SMOKE_REPLICATES)
     title = f"Smoke run on phantoms, its numbers mean nothing: {experiment.title or experiment.name}"
-    data, seeds = replace(experiment.data, **roles), experiment.seeds[:1]
-    return replace(experiment, title=title, data=data, seeds=seeds, budget=budget)
+    corner = {"seeds": experiment.seeds[:1], "fractions": [max(experiment.fractions)], "ratios": experiment.ratios[:1]}
+    endpoint = replace(experiment.endpoint, fraction=None, ratio=None)
+    data = replace(experiment.data, **roles)
+    return replace(experiment, title=title, data=data, budget=budget, endpoint=endpoint, **corner)
 
 
 def _phantoms(spec: DataSpec, folder: Path) -> DataSpec:
