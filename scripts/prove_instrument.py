@@ -220,11 +220,12 @@ def simulate(case: Case, simulations: int, seed: int) -> list[Row]:
         verdicts += _leaves_out(interval, 0) if case.bootstrap else found.p < level
         covered += not _leaves_out(interval, truth[0] - truth[1])
         area_covered += not _leaves_out(area_interval, truth[0])
-    rows = [(COVERED, covered, 0.95, False), (AREA_COVERED, area_covered, 0.95, False)]
-    if case.effect == "none":
+    rows = [(AREA_COVERED, area_covered, 0.95, False)]
+    if case.effect == "none":  # where a false verdict and an interval that misses the truth are one and the same
         rows.insert(0, (FALSE_VERDICT, verdicts, 0.05, False))
     else:
-        rows.insert(0, (PLANNED_FOUND if case.effect == "planned" else FOUND, verdicts, 0.8, True))
+        found_at = PLANNED_FOUND if case.effect == "planned" else FOUND
+        rows = [(found_at, verdicts, 0.8, True), (COVERED, covered, 0.95, False), *rows]
     return [
         Row("predictions", case.name, question, int(count), simulations, wanted, at_least)
         for question, count, wanted, at_least in rows
@@ -238,7 +239,8 @@ def _leaves_out(interval: tuple[float, float] | None, value: float) -> bool:
 
 def _planned_effect(case: Case, cohort: Cohort) -> float:
     correlation = 1 - case.recipe - case.network
-    assumed = Assumptions(_AUROC, correlation, case.resemblance, case.seed_sd)
+    shared = case.recipe / (case.recipe + case.network)
+    assumed = Assumptions(_AUROC, correlation, case.resemblance, case.seed_sd, shared)
     planned = planned_effect(cohort.labels, cohort.names, case.seeds, _COMPARISONS, assumed)
     if planned.effect is None:
         raise SystemExit(f"{case.name}: {planned.reason}")

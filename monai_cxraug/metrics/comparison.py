@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
+from scipy.special import chdtri, stdtr, stdtrit
 
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.auroc import Floats, bootstrap_auroc, check_labels
@@ -111,10 +111,14 @@ class Spread:
     Attributes:
         standard_error: of the mean.
         dof: degrees of freedom of the standard error; NaN where it is 0.
+        detectable: what a repetition finds with a power of 80 %. A variance over few seeds is more often too small than
+            too large. Here it is taken so that it is as often the one as the other, and is at least what the images by
+            themselves make of it: seeds that fall close together by luck promise nothing to the next run.
     """
 
     standard_error: float
     dof: float
+    detectable: float
 
     @classmethod
     def over_patients_and_seeds(cls, values: Floats, parts: Floats) -> Spread:
@@ -137,15 +141,20 @@ class Spread:
         own = float(np.einsum("rps,rps->", parts, parts)) / seeds
         pulls = np.einsum("rps->rp", parts) / seeds
         size = float((pulls**2).sum())
-        shared = size if seeds == 1 else max(0.0, (seeds * size - own) / (seeds - 1))
-        between = float(values.var(ddof=1)) if seeds > 1 else 0.0
-        steadied = ((seeds - 1) * between + max(0.0, own - shared)) / seeds
-        variance = shared + between / seeds
-        if not variance > 0:
-            return cls(0.0, math.nan)
-        doubt = shared**2 / _patient_dof(pulls) if shared else 0.0
-        doubt += (steadied / seeds) ** 2 / (seeds - 1) if seeds > 1 else 0.0
-        return cls(math.sqrt(variance), (shared + steadied / seeds) ** 2 / doubt)
+        if not size > 0:
+            pulls = np.ones((1, 1))  # no patient pulls: the degrees of freedom of nothing
+        if seeds == 1:
+            error, dof = math.sqrt(size), _patient_dof(pulls)
+            return cls(error, dof, detectable_effect(error, dof)) if error else cls(0.0, math.nan, math.nan)
+        shared = max(0.0, (seeds * size - own) / (seeds - 1))
+        between, images = float(values.var(ddof=1)), max(0.0, own - shared)
+        if not shared + between > 0:
+            return cls(0.0, math.nan, math.nan)
+        freedom = _Freedom(shared, _patient_dof(pulls), seeds)
+        most = max(between * (seeds - 1) / float(chdtri(seeds - 1, 0.5)), images)
+        detectable = detectable_effect(math.sqrt(shared + most / seeds), freedom.dof(most))
+        steadied = ((seeds - 1) * between + images) / seeds
+        return cls(math.sqrt(shared + between / seeds), freedom.dof(steadied), detectable)
 
     def half_width(self) -> float:
         """Half the width of the 95 % interval."""
@@ -156,6 +165,20 @@ class Spread:
         if self.standard_error:
             return float(2 * stdtr(self.dof, -abs(value) / self.standard_error))
         return 1.0 if value == 0 else math.nan
+
+
+@dataclass(frozen=True)
+class _Freedom:
+    """Degrees of freedom of ``shared + between / S`` (Satterthwaite 1946)."""
+
+    shared: float
+    patients: float  # degrees of freedom of the shared part
+    seeds: int
+
+    def dof(self, between: float) -> float:
+        part = between / self.seeds
+        doubt = self.shared**2 / self.patients + part**2 / (self.seeds - 1)
+        return (self.shared + part) ** 2 / doubt
 
 
 def estimate(
@@ -239,7 +262,7 @@ def compare(
         skipped=sample.skipped,
         standard_error=spread.standard_error if spread else math.nan,
         dof=spread.dof if spread else math.nan,
-        detectable=detectable_effect(spread.standard_error, spread.dof) if spread else math.nan,
+        detectable=spread.detectable if spread else math.nan,
         bootstrap_interval=sample.bootstrap([1.0, -1.0], replicates, seed),
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import nctdtrinc, stdtrit
 
 from monai_cxraug.errors import ConfigError, InputError
-from monai_cxraug.metrics.auroc import Floats, check_labels
+from monai_cxraug.metrics.auroc import check_labels
 from monai_cxraug.metrics.delong import number_patients
 
 #: with fewer patients of a class than this no effect is promised before a run.
@@ -48,12 +48,15 @@ class Assumptions:
             differ in their training set agree on which patients are hard.
         resemblance: correlation of the components of two images of one patient and one class, in [0, 1].
         seed_sd: standard deviation of the true AUROC of one arm's networks over training seeds, not below 0.
+        shared: share of the test patients' part in the difference that is alike for all seeds, in [0, 1]: what an arm
+            itself finds harder or easier, as against each network of it. The less, the fewer degrees of freedom.
     """
 
     auroc: float = 0.8
     correlation: float = 0.5
     resemblance: float = 0.5
     seed_sd: float = 0.01
+    shared: float = 0.25
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -61,6 +64,7 @@ class Assumptions:
         _require("correlation", self.correlation, 0 <= self.correlation < 1, "must lie in [0, 1)")
         _require("resemblance", self.resemblance, 0 <= self.resemblance <= 1, "must lie in [0, 1]")
         _require("seed_sd", self.seed_sd, 0 <= self.seed_sd < 1, "must lie in [0, 1)")
+        _require("shared", self.shared, 0 <= self.shared <= 1, "must lie in [0, 1]")
 
 
 def detectable_effect(standard_error: float, dof: float, level: float = _LEVEL, power: float = _POWER) -> float:
@@ -104,9 +108,9 @@ def planned_effect(
 
     One arm's variance is Hanley and McNeil's, its images counted less the more of them a patient has (design effect
     ``1 + (m - 1) resemblance``, with m the images of the patient whose image is drawn). The difference of two arms has
-    ``2 (1 - correlation)`` times that. How much of it all seeds share is not known beforehand, and with few seeds it
-    matters: seeds average out what they do not share, but then few degrees of freedom tell how much that is. So the
-    worst share counts. For a macro mean the findings' standard errors are averaged, as if they moved together.
+    ``2 (1 - correlation)`` times that. Seeds average out what they do not share of it, and what they themselves add;
+    the degrees of freedom are those of :func:`monai_cxraug.metrics.compare`. For a macro mean the findings' standard
+    errors are averaged, as if they moved together.
 
     Not estimable are: findings with fewer than ten patients of a class, and effects that not even a perfect arm has.
 
@@ -136,7 +140,7 @@ def planned_effect(
             reason = f"{found} patients with {word} images, {LEAST_PATIENTS} are needed"
             return PlannedEffect(None, reason, positives, fewest[0])
     error = float(np.mean([_error_of_one_seed(*count, assumed) for count in counts]))
-    effect = _worst_effect(error**2, seeds, min(fewest) - 1, assumed.seed_sd, _LEVEL / comparisons, power)
+    effect = _effect_of_seeds(error**2, seeds, min(fewest) - 1, assumed, _LEVEL / comparisons, power)
     if effect > 1 - assumed.auroc:
         reason = f"an effect of {effect:.2f} would be needed, and {assumed.auroc:g} leaves {1 - assumed.auroc:.2g}"
         return PlannedEffect(None, reason, positives, fewest[0])
@@ -169,19 +173,15 @@ def _independent(images: list[int], resemblance: float) -> float:
     return total / (1 + (met - 1) * resemblance)
 
 
-def _worst_effect(variance: float, seeds: int, patient_dof: int, seed_sd: float, level: float, power: float) -> float:
-    """Largest detectable effect over all shares of the images' variance that the seeds may have in common."""
+def _effect_of_seeds(
+    variance: float, seeds: int, patient_dof: int, assumed: Assumptions, level: float, power: float
+) -> float:
     if seeds == 1:
         return detectable_effect(math.sqrt(variance), patient_dof, level, power)
-    shared = variance * np.linspace(0, 1, 101)
-    between = (variance - shared + 2 * seed_sd**2) / seeds
-    doubt = shared**2 / patient_dof + between**2 / (seeds - 1)
-    spread: Floats = shared + between
-    effects = [
-        detectable_effect(math.sqrt(size), dof, level, power)
-        for size, dof in zip(spread, spread**2 / doubt, strict=True)
-    ]
-    return max(effects)
+    shared = variance * assumed.shared
+    between = (variance - shared + 2 * assumed.seed_sd**2) / seeds
+    dof = (shared + between) ** 2 / (shared**2 / patient_dof + between**2 / (seeds - 1))
+    return detectable_effect(math.sqrt(shared + between), dof, level, power)
 
 
 def _require(name: str, value: float, holds: bool, rule: str) -> None:
