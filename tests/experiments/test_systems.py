@@ -51,6 +51,37 @@ def test_a_smoke_run_trains_what_is_declared(name: str, architecture: str, arms:
     shutil.rmtree(tmp_path)  # the networks are large
 
 
+@pytest.mark.parametrize(
+    ("name", "controls", "source", "architecture"),
+    [
+        ("system_a_nih_pggan", "controls_screened", "nih", "efficientnet_b1"),
+        ("system_b_chexpert_filters", "controls_filtered", "chexpert", "densenet121"),
+    ],
+)
+def test_systems_with_generators_run_with_every_control(
+    name: str, controls: str, source: str, architecture: str, tmp_path: Path
+) -> None:
+    files = [EXPERIMENTS / f"{name}.yaml", EXPERIMENTS / "overlays" / f"{controls}.yaml"]
+    # one finding of the several is enough to see that all runs
+    finding = "Edema" if source == "nih" else "Fracture"
+    experiment = load_experiment(files, [f"findings=[{finding}]"], substitute=False)
+    assert experiment.data.train.source == source
+    Runner(experiment, tmp_path, smoke=True, say=lambda line: None).execute()
+    plan = read_plan(tmp_path)
+    assert {cell.arm for cell in plan.cells} == set(experiment.arms)
+    for cell in plan.cells:
+        record = load_json(tmp_path / "cells" / cell.id / "run.json")
+        assert record["settings"]["architecture"] == architecture
+    found = load_json(tmp_path / "results.json")
+    assert (found["missing"], found["primary"]["reference"]) == ([], "duplicate_real")
+    assert found["primary"]["verdict"] in ("helps", "no evidence", "harms")
+    assert {one["audit"]["not_run"] for one in found["synthetic"]} == {None}
+    screened = [one for one in found["synthetic"] if "screened" in one["id"]]
+    assert bool(screened) == (source == "nih")
+    assert all(one["drawn"] >= one["n"] for one in screened)
+    shutil.rmtree(tmp_path)
+
+
 def test_thresholds_may_not_see_a_test_patient(tmp_path: Path) -> None:
     experiment = load_experiment(
         EXPERIMENTS / "system_d_pneumonia_resnet50.yaml", ['data.test.where={fold: ["0", "1"]}'], substitute=False
