@@ -158,7 +158,8 @@ class Hand:
         compared = (experiment.endpoint.arm, experiment.endpoint.reference)
         shown = cell.seed == experiment.seeds[0] and cell.arm in compared
         images = self.images(experiment.data.judged[0])
-        run_stage(evaluate, {**common, **images, "maps": MAPS if shown else 0})
+        maps = {"maps": MAPS if shown else 0, "maps_of": list(experiment.findings)}
+        run_stage(evaluate, {**common, **images, **maps})
 
     @staticmethod
     def _inputs(placed: Settings) -> dict[str, str]:
