@@ -130,6 +130,11 @@ MODIFIERS: dict[str, Arm] = {
     "pretrained": Arm(
         "synthetic positives in the first half of the steps, real images alone in the second",
         overlays=("schedule_synthetic_first",),
+        changes=("sampling",),
+    ),
+    "synthetic_only": Arm(
+        "synthetic positives in place of the real ones, as a measure of the generator",
+        overlays=("sampling_synthetic_only",),
     ),
 }
 

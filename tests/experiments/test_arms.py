@@ -87,6 +87,7 @@ def test_arms_taken_together_differ_in_all() -> None:
         ("gan+filtered_gan", "only one may change the images"),
         ("label_shuffled+label_shuffled", "only one may change the labels"),
         ("pretrained+retrained", "only one may change the schedule"),
+        ("pretrained+oversampled", "only one may change the sampling"),
     ],
 )
 def test_what_cannot_be_is_one_line(name: str, words: str) -> None:
