@@ -42,7 +42,8 @@ _EXAMPLES = {
     "evaluate": """\
   cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
     "report": """\
-  cxraug report runs/demo""",
+  cxraug report runs/demo
+  cxraug report runs/demo --language ko""",
     "sample": """\
   cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
@@ -241,6 +242,7 @@ def _add_run(commands: Any) -> None:
         metavar="WHERE",
         help="local[N] for N processes, or the address of a dask scheduler (this process)",
     )
+    _add_language(run)
 
 
 def _add_plan(commands: Any) -> None:
@@ -265,6 +267,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder for results, predictions and report")
     evaluate.add_argument("--split", metavar="NAME", help="train, val or test (every image)")
     _add_where(evaluate)
+    _add_language(evaluate)
 
 
 def _add_where(command: argparse.ArgumentParser) -> None:
@@ -276,6 +279,11 @@ def _add_where(command: argparse.ArgumentParser) -> None:
 def _add_report(commands: Any) -> None:
     report = _add(commands, "report", "write the report of a run again, from its files alone", _report)
     report.add_argument("run_folder", metavar="RUN", help="folder of a run or of an evaluation")
+    _add_language(report)
+
+
+def _add_language(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--language", choices=("en", "ko"), help="of the report's page: English or Korean (en)")
 
 
 def _add_sample(commands: Any) -> None:

@@ -95,6 +95,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             {"experiment": "e.yaml", "set": [], "out": "r", "assume": {"auroc": "0.7"}},
         ),
         ("report r", "configs/report.json", {"run_folder": "r"}),
+        ("report r --language ko", "configs/report.json", {"run_folder": "r", "language": "ko"}),
         (
             "evaluate r --manifest m.csv --out o --where resample=area --where view=PA=x",
             "configs/evaluate.json",

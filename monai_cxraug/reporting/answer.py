@@ -8,7 +8,7 @@ from typing import Final
 from monai_cxraug.reporting import words
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
-from monai_cxraug.reporting.parts import badge, folded, note, section, table
+from monai_cxraug.reporting.parts import badge, folded, note, over, section, table
 from monai_cxraug.reporting.records import MACRO, Harm, Plan, Primary, Results
 from monai_cxraug.reporting.tables import bracket, finding_title, number, p_value, percent, signed, summarise
 
@@ -109,18 +109,16 @@ def harm_part(results: Results, say: Language) -> Markup:
 
 
 def _harm_table(rows: Sequence[Harm], say: Language) -> Markup:
-    head = [say(f"head.{name}") for name in ("measure", "finding", "difference", "interval", "worse")]
+    head = [say(f"head.{name}") for name in ("measure", "difference", "interval", "worse")]
     cells = [
         [
-            say(f"measure.{row.measure}.short"),
-            finding_title(row.finding, say),
-            words.minus(signed(row.difference)),
-            words.minus(bracket(row.interval)),
+            over(say(f"measure.{row.measure}.short"), finding_title(row.finding, say)),
+            *words.harm_numbers(row),
             _side(row, say),
         ]
         for row in rows
     ]
-    return table(head, cells, {0, 1, 4}, say("section.harm"))
+    return table(head, cells, {0, 3}, say("section.harm"))
 
 
 def _side(row: Harm, say: Language) -> Markup:
@@ -140,4 +138,4 @@ def missing_part(results: Results, say: Language) -> Markup:
 def _control(name: str, say: Language) -> list[Markup | str]:
     """What it would show; a placebo of a combination shows what every placebo does."""
     key = f"control.{name.split('+')[-1]}"
-    return [join(" ", say(key))] if say.has(key) else []
+    return [join(say("control.joint"), say(key))] if say.has(key) else []

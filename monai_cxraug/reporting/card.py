@@ -1,7 +1,8 @@
 """The model card of a run, and a checklist of what a paper on it must say.
 
-The card follows Mitchell et al., Model Cards for Model Reporting (2019); the checklist asks what CLAIM asks (Mongan, Moy
-and Kahn, Radiology: Artificial Intelligence 2(2), 2020), in our words. What the run does not know is left to its authors.
+The card follows Mitchell et al., Model Cards for Model Reporting (2019); the checklist asks what CLAIM asks (Mongan,
+Moy and Kahn, Radiology: Artificial Intelligence 2(2), 2020), in our words. What the run does not know is left to its
+authors.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def card_part(
     results: Results, plan: Plan | None, roles: Sequence[DataRole], shown: Collection[str], say: Language
 ) -> Markup:
     """Write the card; ``shown`` are the sections of the page that it may point to."""
-    groups = {
+    groups: dict[str, list[tuple[str, object]]] = {
         "details": _details(results, plan, say),
         "use": [("purpose", say("card.purpose.text")), ("outside", say("card.outside.text"))],
         "factors": [("groups", _groups(results, say)), ("instruments", None)],

@@ -24,29 +24,31 @@ WORDS: Final[dict[str, str]] = {
     "answer.open": "Not decided: whether “{arm}” changes the AUROC for {subject} compared with “{reference}” needs "
     "controls that this run lacks",
     "harm.unknown": "whether sensitivity, specificity or calibration got worse was not measured by this run",
-    "harm.none": "at the thresholds fixed beforehand, sensitivity, specificity and calibration were not shown to get worse",
+    "harm.none": "at the thresholds fixed beforehand, sensitivity, specificity and calibration were not shown to get "
+    "worse",
     "harm.shown": "at the thresholds fixed beforehand, this got worse: {what}",
     "harm.one": "{measure} for {finding} ({value})",
     "join": ", ",
     "join.or": " or ",
     "meaning.none": "The difference could not be estimated: the images lack positives or negatives of the finding.",
-    "meaning.more": "Of 100 pairs of one image with and one without the finding, “{arm}” puts {size} more in the right "
-    "order than “{reference}” does.",
+    "meaning.more": "Of 100 pairs of one image with and one without the finding, “{arm}” puts {size} more in the "
+    "right order than “{reference}” does.",
     "meaning.fewer": "Of 100 pairs of one image with and one without the finding, “{arm}” puts {size} fewer in the "
     "right order than “{reference}” does.",
     "meaning.few": "There are too few patients with the finding for an interval, so chance cannot be judged.",
     "meaning.range": "The patients and seeds at hand are compatible with anything from {low} to {high} pairs.",
     "meaning.apart": "The interval leaves zero out.",
     "meaning.zero": "The interval includes zero.",
-    "detectable": "A true difference below {size} would probably have been missed: that is the smallest that 80 of 100 "
-    "such runs would find at 5 %, with the spread seen here.",
+    "detectable": "A true difference below {size} would probably have been missed: that is the smallest that 80 of "
+    "100 such runs would find at 5 %, with the spread seen here.",
     "detectable.none": "The smallest difference that this run could have found was not estimated.",
     "endpoint": "Primary endpoint:",
     "endpoint.pair": "{metric} of {subject}, “{arm}” less “{reference}”",
     "endpoint.fraction": "{share} of the training data",
     "endpoint.ratio": "ratio {ratio}",
     "declared.before": "It was declared in the experiment file before any cell was done.",
-    "declared.changed_before": "It was declared before any cell was done, in the place of {earlier} earlier endpoint(s).",
+    "declared.changed_before": "It was declared before any cell was done, in the place of {earlier} earlier "
+    "endpoint(s).",
     "declared.after": "It was declared or changed when {cells} cell(s) were already done, after {earlier} earlier "
     "endpoint(s): read the result as exploratory.",
     "declared.unknown": "This run has no record of when it was declared.",
@@ -155,10 +157,13 @@ WORDS: Final[dict[str, str]] = {
     "harm.no": "not shown",
     "harm.open": "too few to say",
     "harm.more": "{count} more",
-    "harm.note": "“{arm}” less “{reference}” at thresholds chosen on other images. Worse: the whole 95 % interval lies "
-    "on the bad side (below zero for sensitivity and specificity, above for Brier score and calibration error). The "
-    "{count} rows are not adjusted for their number, and “not shown” is not the same as “none”: wide intervals hide harm.",
-    "missing.lead": "A verdict on a generator needs these arms, trained for as many steps. This run does not have them:",
+    "harm.note": "“{arm}” less “{reference}” at thresholds chosen on other images. Worse: the whole 95 % interval "
+    "lies on the bad side (below zero for sensitivity and specificity, above for Brier score and calibration error). "
+    "The {count} rows are not adjusted for their number, and “not shown” is not the same as “none”: wide intervals "
+    "hide harm.",
+    "missing.lead": "A verdict on a generator needs these arms, trained for as many steps. This run does not have "
+    "them:",
+    "control.joint": " ",
     "control.plain": "would show what the real images alone achieve.",
     "control.weighted_loss": "would show whether weighting the loss by class, which costs nothing, does as well.",
     "control.oversampled": "would show whether showing the rare images more often does as well.",
@@ -170,23 +175,25 @@ WORDS: Final[dict[str, str]] = {
     # --- results ---
     "results.none": "No arm has been evaluated yet.",
     "results.arms": "AUROC is the mean over seeds; under each finding, positive / all images.",
-    "results.difference": "Difference: “{arm}” less “{reference}”, on the same patients and seeds, with its 95 % interval.",
+    "results.difference": "Difference: “{arm}” less “{reference}”, on the same patients and seeds, with its 95 % "
+    "interval.",
     "results.few": "† Fewer than {least} positive images: too few to say much.",
     "results.mark": "too few positive images",
     "results.every": "Every arm at the endpoint's data, AUROC [95 % interval]",
     "results.comparisons": "All {count} comparisons",
     "results.adjusted": "Holm keeps the chance of any false verdict among findings and fractions of a pair of arms at "
     "5 %; BH (Benjamini and Hochberg) keeps the expected share of false verdicts there. The mean over findings is a "
-    "summary and is not adjusted. A detectable difference is the smallest true one that 80 of 100 such runs would find.",
+    "summary and is not adjusted. A detectable difference is the smallest true one that 80 of 100 such runs would "
+    "find.",
     "results.areas": "All {count} AUROC values, seed by seed",
     "differences.none": "Nothing has been compared yet, so there is no figure of differences.",
-    "differences.caption": "Difference in AUROC with its 95 % interval over patients and seeds. The diamond on a tinted "
-    "row is the primary endpoint; all other rows are secondary. An interval across the dashed line is compatible with no "
-    "difference.",
+    "differences.caption": "Difference in AUROC with its 95 % interval over patients and seeds. The diamond on a "
+    "tinted row is the primary endpoint; all other rows are secondary. An interval across the dashed line is "
+    "compatible with no difference.",
     "differences.others": "Secondary comparisons",
     "areas.none": "No arm has an AUROC yet, so there is no figure.",
-    "areas.caption": "Large dots are means over seeds with 95 % intervals, small dots single seeds. Intervals of single "
-    "arms may overlap while their paired difference is clear, and only the differences answer the question.",
+    "areas.caption": "Large dots are means over seeds with 95 % intervals, small dots single seeds. Intervals of "
+    "single arms may overlap while their paired difference is clear, and only the differences answer the question.",
     "areas.others": "Other fractions and ratios",
     "difference.title": "Differences in AUROC",
     "difference.about": "Arm less reference; lines are 95 % intervals.",
@@ -211,20 +218,20 @@ WORDS: Final[dict[str, str]] = {
     "curve.precision_recall": "Precision-recall curves",
     "curve.precision_recall.x": "sensitivity (recall)",
     "curve.precision_recall.y": "precision",
-    "curves.note": "One line a seed, at the endpoint's data. Dashed: guessing in ROC, the prevalence in precision-recall, "
-    "perfect calibration in the calibration panels, where a line below it means probabilities that are too high. Bins "
-    "with few images scatter widely.",
+    "curves.note": "One line a seed, at the endpoint's data. Dashed: guessing in ROC, the prevalence in "
+    "precision-recall, perfect calibration in the calibration panels, where a line below it means probabilities that "
+    "are too high. Bins with few images scatter widely.",
     "sweep.fraction": "AUROC against the fraction of the training data",
     "sweep.fraction.x": "share of the training data",
     "sweep.ratio": "AUROC against the ratio of added to real images",
     "sweep.ratio.x": "added images for each real positive",
-    "sweep.note": "Means over seeds; vertical lines are 95 % intervals, arms set a little apart to show them. Which arm "
-    "is better at one place is told by the paired differences, not by these intervals.",
+    "sweep.note": "Means over seeds; vertical lines are 95 % intervals, arms set a little apart to show them. Which "
+    "arm is better at one place is told by the paired differences, not by these intervals.",
     # --- measures ---
     "measures.counted": "({positives} positive of {n}, {skipped} skipped)",
     "measures.note": "Thresholds: {rule}. Brackets are 95 % intervals over patients and seeds. Skipped images have no "
-    "known label. AUPRC by chance equals the prevalence. Accuracy means little where it does not exceed that of always "
-    "answering no. An arrow leads from the network's own probabilities to those at the fitted temperature.",
+    "known label. AUPRC by chance equals the prevalence. Accuracy means little where it does not exceed that of "
+    "always answering no. An arrow leads from the network's own probabilities to those at the fitted temperature.",
     "measures.chosen": "chosen on validation images by the rule {rules}, each cell its own, then applied to these",
     "measures.unchosen": "at 0.5, as no images were left to choose one on",
     "measures.arms": "The other arms",
@@ -232,16 +239,17 @@ WORDS: Final[dict[str, str]] = {
     "measures.thresholds": "All {count} thresholds, seed by seed",
     "subgroups.note": "AUROC of parts of the judged images. Exploratory: nothing here was declared beforehand or "
     "adjusted, groups are small, and a difference between groups may be chance. † marks fewer than {least} positives.",
-    "shift.note": "From the run's own judged images to these, at the endpoint's data ({where}), over all seeds. A changed "
-    "prevalence alone moves precision and calibration; thresholds and temperatures stay those that the run fitted.",
+    "shift.note": "From the run's own judged images to these, at the endpoint's data ({where}), over all seeds. A "
+    "changed prevalence alone moves precision and calibration; thresholds and temperatures stay those that the run "
+    "fitted.",
     # --- classes ---
     "classes.none": "Not recorded yet.",
     "classes.before": "Positive training images of every class",
-    "classes.caption": "Positive images of every class in the training set of “{arm}” at the endpoint's data: the real "
-    "ones, and what the arm adds. Numbers: before → after.",
+    "classes.caption": "Positive images of every class in the training set of “{arm}” at the endpoint's data: the "
+    "real ones, and what the arm adds. Numbers: before → after.",
     "classes.shares": "Shares in the training sets",
-    "classes.note": "Positive images of each finding in the training set of each cell. The synthetic share is of those "
-    "positives and counts synthetic and external images.",
+    "classes.note": "Positive images of each finding in the training set of each cell. The synthetic share is of "
+    "those positives and counts synthetic and external images.",
     "classes.others": "All {count} other rows: every class, fraction and ratio",
     "origin.real": "Real",
     "origin.duplicate": "Duplicate",
@@ -264,9 +272,9 @@ WORDS: Final[dict[str, str]] = {
     "audit.count": "{verdict}: {count} of {all} sets",
     "audit.not_run": "no audit: {why}",
     "audit.table": "All {count} synthetic sets",
-    "audit.note": "Near: nearer to a training image than nearly all real images are to one of another patient. Expected: "
-    "the share of near images among such real ones. Copies: nearer than half that distance. The audit compares pixels, "
-    "and does not see copies that are shifted or turned.",
+    "audit.note": "Near: nearer to a training image than nearly all real images are to one of another patient. "
+    "Expected: the share of near images among such real ones. Copies: nearer than half that distance. The audit "
+    "compares pixels, and does not see copies that are shifted or turned.",
     "audit.unscreened": "No set was screened: every image that was drawn was used.",
     "audit.screened": "Screening of {sets} set(s) kept {kept} of {drawn} images ({rate}); rejected: {reasons}",
     "audit.no_reason": "none",
@@ -282,22 +290,22 @@ WORDS: Final[dict[str, str]] = {
     "training.note": "One line a network (seed, fraction, ratio), from the event files that TensorBoard shows. Every "
     "budget was fixed beforehand, and the last averaged weights were used. Losses of different arms weigh images "
     "differently and are not comparable in height.",
-    "maps.note": "Each radiograph as the network sees it and, on its right, under its class activation map (Grad-CAM): "
-    "orange where the evidence for the finding came from. Chosen by what the network said, not by hand. A map does not "
-    "outline the finding; every map has its own scale; and it is no finer than the {places} places of the layer that it "
-    "was made from. The number is the probability.",
+    "maps.note": "Each radiograph as the network sees it and, on its right, under its class activation map "
+    "(Grad-CAM): orange where the evidence for the finding came from. Chosen by what the network said, not by hand. A "
+    "map does not outline the finding; every map has its own scale; and it is no finer than the {places} places of "
+    "the layer that it was made from. The number is the probability.",
     "maps.alt": "{image} and its class activation map",
     "maps.more": "Maps of {count} more cell(s)",
     # --- methods ---
-    "methods.text": "Patients, not images, are split, and no patient is in two parts. Generators are trained on training "
-    "patients only. Every network is trained for a number of steps fixed beforehand and its last (averaged) weights are "
-    "used: nothing was selected on these images. Both arms of a comparison answer on the same images with the same "
-    "seeds. Values of p are adjusted for the number of comparisons by the method of Holm.",
+    "methods.text": "Patients, not images, are split, and no patient is in two parts. Generators are trained on "
+    "training patients only. Every network is trained for a number of steps fixed beforehand and its last (averaged) "
+    "weights are used: nothing was selected on these images. Both arms of a comparison answer on the same images with "
+    "the same seeds. Values of p are adjusted for the number of comparisons by the method of Holm.",
     "methods.interval": "Intervals and p come from the influence of each patient, with all of their images, on AUROC "
     "(clustered DeLong), together with the spread between training seeds, by Student's t; bootstrap intervals, which "
     "draw patients and seeds, stand beside them.",
-    "methods.percentile": "Intervals are percentiles of a bootstrap that draws patients, each with all of their images, "
-    "and training seeds; both arms of a comparison see the same draw.",
+    "methods.percentile": "Intervals are percentiles of a bootstrap that draws patients, each with all of their "
+    "images, and training seeds; both arms of a comparison see the same draw.",
     "methods.data": "Images of each role",
     "methods.carry": "Under each studied finding: images that carry it.",
     "methods.cells": "cells",
@@ -332,8 +340,8 @@ WORDS: Final[dict[str, str]] = {
     "card.version": "Software",
     "card.date": "Date",
     "card.kind": "Kind",
-    "card.kind.text": "Convolutional networks that give a probability of each finding on a chest radiograph; generators "
-    "of synthetic radiographs where arms use them.",
+    "card.kind.text": "Convolutional networks that give a probability of each finding on a chest radiograph; "
+    "generators of synthetic radiographs where arms use them.",
     "card.findings": "Findings",
     "card.budget": "Training budget",
     "card.licence": "Licence",

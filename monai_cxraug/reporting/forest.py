@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from monai_cxraug.reporting.axis import Axis
@@ -15,6 +15,8 @@ _GAP: Final = 12
 _TOP: Final = 44
 _BOTTOM: Final = 50
 _EDGE: Final = 14
+#: letters of label and numbers that fit on one line of the narrow layout.
+_LETTERS: Final = 46
 
 STYLE: Final = Markup("""
 .cx{--paper:#fff;--ink:#1c2429;--soft:#5d6972;--line:#dfe3e6;--zero:#98a3ab;--band:#f0f5f9;
@@ -119,6 +121,7 @@ def forest(groups: Sequence[Group], domain: tuple[float, float], rule: float, na
     Returns:
         An SVG element with its own style.
     """
+    layout = _fit(layout, groups)
     axis = Axis(*domain, layout.left, layout.right)
     body: list[Markup] = []
     y = float(_TOP)
@@ -142,6 +145,12 @@ def forest(groups: Sequence[Group], domain: tuple[float, float], rule: float, na
         role="img",
         aria_labelledby=f"{identifier}-title {identifier}-desc",
     )
+
+
+def _fit(layout: Layout, groups: Sequence[Group]) -> Layout:
+    """Give the numbers a line of their own where they would run into a label."""
+    crowded = any(len(row.label) + len(row.text) > _LETTERS for group in groups for row in group.rows)
+    return replace(layout, row=layout.row + 15, longest=_LETTERS) if layout.stacked and crowded else layout
 
 
 def _scale(axis: Axis, top: float, bottom: float, rule: float, unit: str) -> Markup:
@@ -187,8 +196,9 @@ def _group(group: Group, axis: Axis, top: float, layout: Layout) -> Markup:
 
 
 def _row(row: Row, axis: Axis, top: float, layout: Layout) -> Markup:
-    y = top + layout.row / 2 - 2 + 8 * layout.stacked
+    y = top + (layout.row - 13 if layout.stacked else layout.row / 2 - 2)
     words = top + 12 if layout.stacked else y + 4.5
+    numbers = words + 15 * (layout.stacked and layout.longest == _LETTERS)
     weight = " strong" if row.primary else ""
     band = element("rect", x=6, y=f"{top - 2:g}", width=layout.width - 12, height=layout.row, rx=4, class_="band")
     size = " small" if layout.stacked else ""
@@ -198,7 +208,7 @@ def _row(row: Row, axis: Axis, top: float, layout: Layout) -> Markup:
             _EDGE if layout.stacked else 26, words, clip(row.label, layout.longest), f"{weight}{size}".strip() or None
         ),
         _mark(row, axis, y),
-        write(layout.width - _EDGE, words, row.text, "num" + weight + size, "end"),
+        write(layout.width - _EDGE, numbers, row.text, "num" + weight + size, "end"),
     )
 
 

@@ -32,18 +32,19 @@ GIVEN: Final[dict[str, str]] = {
     "80 and over": "80세 이상",
     "no sign of copies": "복제 징후 없음",
     "copies of training images": "학습 영상의 복제본이 있음",
-    "nearer to training images than real images of other patients are": "다른 환자의 실제 영상보다 학습 영상에 더 가까움",
+    "nearer to training images than real images of other patients are": "다른 환자의 실제 영상보다 학습 영상에 더 "
+    "가까움",
     "near images were dropped; none of the others is nearer than real images of other patients are": "가까운 영상은 "
     "제외됨; 나머지는 다른 환자의 실제 영상보다 가깝지 않음",
-    "no manifest was given: the generator's training images were not at hand": "매니페스트가 없어 생성 모델의 학습 영상과 "
-    "비교하지 못함",
+    "no manifest was given: the generator's training images were not at hand": "매니페스트가 없어 생성 모델의 학습 "
+    "영상과 비교하지 못함",
     "made before there was an audit": "점검 기능이 생기기 전에 만들어짐",
     "present, thought likely": "있음, 높은 확률로 판단",
     "present, thought unlikely": "있음, 낮은 확률로 판단",
     "absent, thought likely": "없음, 높은 확률로 판단",
     "thought likeliest": "가장 높은 확률로 판단",
-    "The experiment allows synthetic images to be the majority of the training set.": "이 실험은 합성 영상이 학습 집합의 "
-    "과반이 되는 것을 허용합니다.",
+    "The experiment allows synthetic images to be the majority of the training set.": "이 실험은 합성 영상이 학습 "
+    "집합의 과반이 되는 것을 허용합니다.",
     "Atelectasis": "무기폐 (Atelectasis)",
     "Cardiomegaly": "심비대 (Cardiomegaly)",
     "Effusion": "흉수 (Effusion)",
@@ -74,16 +75,16 @@ WORDS: Final[dict[str, str]] = {
     "title.evaluation": "평가 보고서",
     "title.note": "{kind}: {name}. 판정 대상: {split} 영상.",
     "title.given": "주어진",
-    "title.smoke": "생성된 팬텀과 아주 적은 예산으로 한 점검용 실행입니다. 모든 단계가 작동함을 보일 뿐, 수치에는 의미가 "
-    "없습니다.",
+    "title.smoke": "생성된 팬텀과 아주 적은 예산으로 한 점검용 실행입니다. 모든 단계가 작동함을 보일 뿐, 수치에는 "
+    "의미가 없습니다.",
     "answer": "결론",
     "answer.none": "일차 평가변수를 정하지 않았으므로, 이 실험은 기술할 뿐 결론을 내리지 않습니다.",
     "answer.whole": "{answer}; {harm}.",
     "answer.helps": "예: “{arm}” 방법은 “{reference}” 대비 {subject}의 AUROC를 높였습니다",
     "answer.harms": "아니요: “{arm}” 방법은 “{reference}” 대비 {subject}의 AUROC를 낮췄습니다",
     "answer.nothing": "“{arm}” 방법이 “{reference}” 대비 {subject}의 AUROC를 바꾸었다는 근거가 없습니다",
-    "answer.open": "판정 보류: “{arm}” 방법이 “{reference}” 대비 {subject}의 AUROC를 바꾸는지 판단하는 데 필요한 대조군이 "
-    "이 실험에 없습니다",
+    "answer.open": "판정 보류: “{arm}” 방법이 “{reference}” 대비 {subject}의 AUROC를 바꾸는지 판단하는 데 필요한 "
+    "대조군이 이 실험에 없습니다",
     "harm.unknown": "민감도, 특이도, 보정이 나빠졌는지는 이 실험에서 측정하지 않았습니다",
     "harm.none": "미리 고정한 임계값에서 민감도, 특이도, 보정이 나빠졌다는 근거는 없습니다",
     "harm.shown": "미리 고정한 임계값에서 다음이 나빠졌습니다: {what}",
@@ -99,8 +100,8 @@ WORDS: Final[dict[str, str]] = {
     "meaning.range": "이 환자들과 시드는 {low}쌍에서 {high}쌍까지의 모든 값과 양립합니다.",
     "meaning.apart": "구간에 0이 들어 있지 않습니다.",
     "meaning.zero": "구간에 0이 들어 있습니다.",
-    "detectable": "{size}보다 작은 실제 차이는 놓쳤을 가능성이 큽니다. 이번에 관찰된 산포에서, 유의수준 5 %로 같은 실험 "
-    "100번 중 80번에서 발견될 수 있는 가장 작은 차이입니다.",
+    "detectable": "{size}보다 작은 실제 차이는 놓쳤을 가능성이 큽니다. 이번에 관찰된 산포에서, 유의수준 5 %로 같은 "
+    "실험 100번 중 80번에서 발견될 수 있는 가장 작은 차이입니다.",
     "detectable.none": "이 실험이 발견할 수 있었던 가장 작은 차이는 추정하지 않았습니다.",
     "endpoint": "일차 평가변수:",
     "endpoint.pair": "{subject}의 {metric}, “{arm}” 빼기 “{reference}”",
@@ -108,8 +109,8 @@ WORDS: Final[dict[str, str]] = {
     "endpoint.ratio": "비율 {ratio}",
     "declared.before": "어떤 셀도 완료되기 전에 실험 파일에서 선언되었습니다.",
     "declared.changed_before": "어떤 셀도 완료되기 전에 선언되었으나, 앞선 평가변수 {earlier}개를 대체한 것입니다.",
-    "declared.after": "이미 셀 {cells}개가 완료된 뒤에 선언되거나 변경되었습니다(앞선 평가변수 {earlier}개): 결과는 탐색적으로 "
-    "읽어야 합니다.",
+    "declared.after": "이미 셀 {cells}개가 완료된 뒤에 선언되거나 변경되었습니다(앞선 평가변수 {earlier}개): 결과는 "
+    "탐색적으로 읽어야 합니다.",
     "declared.unknown": "언제 선언되었는지 이 실험에는 기록이 없습니다.",
     "contents": "이 페이지의 내용",
     # --- sections ---
@@ -210,22 +211,23 @@ WORDS: Final[dict[str, str]] = {
     "measure.auroc.short": "AUROC",
     "measure.prevalence": "유병률",
     "finding.macro": "소견 평균",
-    "finding.mean": "연구 대상 소견의 평균",
+    "finding.mean": "연구 대상 소견 평균",
     # --- harm and missing controls ---
     "harm.yes": "악화",
     "harm.no": "근거 없음",
     "harm.open": "표본이 적어 판단 불가",
     "harm.more": "{count}개 더 보기",
-    "harm.note": "다른 영상에서 정한 임계값에서 “{arm}” 빼기 “{reference}”. 악화: 95 % 구간 전체가 나쁜 쪽에 있음(민감도와 "
-    "특이도는 0 미만, Brier 점수와 보정 오차는 0 초과). {count}개 행은 개수에 대해 보정하지 않았으며, “근거 없음”은 “손해 없음”과 "
-    "다릅니다. 넓은 구간은 손해를 가릴 수 있습니다.",
+    "harm.note": "다른 영상에서 정한 임계값에서 “{arm}” 빼기 “{reference}”. 악화: 95 % 구간 전체가 나쁜 쪽에 "
+    "있음(민감도와 특이도는 0 미만, Brier 점수와 보정 오차는 0 초과). {count}개 행은 개수에 대해 보정하지 않았으며, "
+    "“근거 없음”은 “손해 없음”과 다릅니다. 넓은 구간은 손해를 가릴 수 있습니다.",
     "missing.lead": "생성 모델을 판정하려면 같은 횟수만큼 학습한 다음 대조군이 필요합니다. 이 실험에는 없습니다:",
+    "control.joint": ": ",
     "control.plain": "실제 영상만으로 얻는 성능을 보여 줍니다.",
     "control.weighted_loss": "비용이 들지 않는 클래스별 손실 가중으로도 같은 효과를 얻는지 보여 줍니다.",
     "control.oversampled": "드문 영상을 더 자주 보여 주는 것으로도 같은 효과를 얻는지 보여 줍니다.",
     "control.duplicate_real": "같은 수의 실제 영상을 복제하는 것으로도 같은 효과를 얻는지 보여 줍니다.",
-    "control.label_shuffled": "위약 대조군: 표지를 뒤섞은 합성 영상으로도 같은 효과를 얻는지, 즉 합성 영상의 내용이 중요한지 "
-    "보여 줍니다.",
+    "control.label_shuffled": "위약 대조군: 표지를 뒤섞은 합성 영상으로도 같은 효과를 얻는지, 즉 합성 영상의 내용이 "
+    "중요한지 보여 줍니다.",
     "control.filtered": "생성 모델 없이 필터를 적용한 실제 영상으로도 같은 효과를 얻는지 보여 줍니다.",
     "control.filtered_real": "생성 모델 없이 필터를 적용한 실제 영상으로도 같은 효과를 얻는지 보여 줍니다.",
     # --- results ---
@@ -236,17 +238,17 @@ WORDS: Final[dict[str, str]] = {
     "results.mark": "양성 영상이 너무 적음",
     "results.every": "평가변수의 데이터에서 모든 방법의 AUROC [95 % 신뢰구간]",
     "results.comparisons": "비교 {count}개 모두 보기",
-    "results.adjusted": "Holm은 한 쌍의 방법에서 소견과 데이터 비율을 통틀어 거짓 판정이 하나라도 나올 확률을 5 %로 유지하고, "
-    "BH(Benjamini–Hochberg)는 거짓 판정의 기대 비율을 그 수준으로 유지합니다. 소견 평균은 요약이므로 보정하지 않습니다. 검출 가능한 "
-    "차이는 같은 실험 100번 중 80번에서 발견될 가장 작은 실제 차이입니다.",
+    "results.adjusted": "Holm은 한 쌍의 방법에서 소견과 데이터 비율을 통틀어 거짓 판정이 하나라도 나올 확률을 5 %로 "
+    "유지하고, BH(Benjamini–Hochberg)는 거짓 판정의 기대 비율을 그 수준으로 유지합니다. 소견 평균은 요약이므로 "
+    "보정하지 않습니다. 검출 가능한 차이는 같은 실험 100번 중 80번에서 발견될 가장 작은 실제 차이입니다.",
     "results.areas": "시드별 AUROC {count}개 모두 보기",
     "differences.none": "아직 비교한 것이 없어 차이 그림이 없습니다.",
-    "differences.caption": "AUROC 차이와 환자 및 시드에 대한 95 % 신뢰구간. 색을 칠한 행의 마름모가 일차 평가변수이고 나머지는 "
-    "이차 비교입니다. 점선에 걸친 구간은 차이 없음과 양립합니다.",
+    "differences.caption": "AUROC 차이와 환자 및 시드에 대한 95 % 신뢰구간. 색을 칠한 행의 마름모가 일차 평가변수이고 "
+    "나머지는 이차 비교입니다. 점선에 걸친 구간은 차이 없음과 양립합니다.",
     "differences.others": "이차 비교",
     "areas.none": "아직 AUROC가 있는 방법이 없어 그림이 없습니다.",
-    "areas.caption": "큰 점은 시드 평균과 95 % 신뢰구간, 작은 점은 개별 시드입니다. 방법별 구간이 겹쳐도 짝지은 차이는 분명할 수 "
-    "있으며, 질문에 답하는 것은 차이뿐입니다.",
+    "areas.caption": "큰 점은 시드 평균과 95 % 신뢰구간, 작은 점은 개별 시드입니다. 방법별 구간이 겹쳐도 짝지은 "
+    "차이는 분명할 수 있으며, 질문에 답하는 것은 차이뿐입니다.",
     "areas.others": "다른 데이터 비율과 추가 비율",
     "difference.title": "AUROC 차이",
     "difference.about": "방법 빼기 대조; 선은 95 % 신뢰구간.",
@@ -271,35 +273,36 @@ WORDS: Final[dict[str, str]] = {
     "curve.precision_recall": "정밀도-재현율 곡선",
     "curve.precision_recall.x": "민감도 (재현율)",
     "curve.precision_recall.y": "정밀도",
-    "curves.note": "평가변수의 데이터에서 시드마다 선 하나. 점선: ROC에서는 추측, 정밀도-재현율에서는 유병률, 보정에서는 완전한 "
-    "보정이며, 그 아래의 선은 확률이 너무 높음을 뜻합니다. 영상이 적은 구간은 크게 흔들립니다.",
+    "curves.note": "평가변수의 데이터에서 시드마다 선 하나. 점선: ROC에서는 추측, 정밀도-재현율에서는 유병률, "
+    "보정에서는 완전한 보정이며, 그 아래의 선은 확률이 너무 높음을 뜻합니다. 영상이 적은 구간은 크게 흔들립니다.",
     "sweep.fraction": "학습 데이터 비율에 따른 AUROC",
     "sweep.fraction.x": "학습 데이터 비율",
     "sweep.ratio": "추가 영상 비율에 따른 AUROC",
     "sweep.ratio.x": "실제 양성 하나당 추가한 영상",
-    "sweep.note": "시드 평균이며 세로선은 95 % 신뢰구간입니다. 방법들은 보기 쉽게 조금씩 비켜 놓았습니다. 한 지점에서 어느 방법이 "
-    "나은지는 이 구간이 아니라 짝지은 차이가 말해 줍니다.",
+    "sweep.note": "시드 평균이며 세로선은 95 % 신뢰구간입니다. 방법들은 보기 쉽게 조금씩 비켜 놓았습니다. 한 지점에서 "
+    "어느 방법이 나은지는 이 구간이 아니라 짝지은 차이가 말해 줍니다.",
     # --- measures ---
     "measures.counted": "({n}개 중 양성 {positives}, 제외 {skipped})",
-    "measures.note": "임계값: {rule}. 괄호는 환자와 시드에 대한 95 % 신뢰구간입니다. 제외된 영상은 표지를 알 수 없는 영상입니다. "
-    "우연 수준의 AUPRC는 유병률과 같습니다. 항상 음성이라고 답할 때보다 높지 않은 정확도는 의미가 거의 없습니다. 화살표는 신경망의 "
-    "원래 확률에서 온도를 맞춘 확률로의 변화입니다.",
+    "measures.note": "임계값: {rule}. 괄호는 환자와 시드에 대한 95 % 신뢰구간입니다. 제외된 영상은 표지를 알 수 없는 "
+    "영상입니다. 우연 수준의 AUPRC는 유병률과 같습니다. 항상 음성이라고 답할 때보다 높지 않은 정확도는 의미가 거의 "
+    "없습니다. 화살표는 신경망의 원래 확률에서 온도를 맞춘 확률로의 변화입니다.",
     "measures.chosen": "검증 영상에서 {rules} 규칙으로 셀마다 정한 뒤 이 영상에 적용했습니다",
     "measures.unchosen": "정할 영상이 남지 않아 0.5를 썼습니다",
     "measures.arms": "나머지 방법",
     "measures.everywhere": "모든 데이터 비율과 추가 비율의 {count}개 행",
     "measures.thresholds": "시드별 임계값 {count}개 모두 보기",
-    "subgroups.note": "판정 영상의 일부에 대한 AUROC. 탐색적 분석입니다: 미리 선언하거나 보정하지 않았고, 하위군이 작으며, 하위군 "
-    "사이의 차이는 우연일 수 있습니다. †는 양성 {least}개 미만을 뜻합니다.",
-    "shift.note": "실험에서 판정한 영상에서 이 영상으로의 변화, 평가변수의 데이터({where}), 전체 시드. 유병률이 바뀌는 것만으로도 "
-    "정밀도와 보정이 움직입니다. 임계값과 온도는 실험에서 맞춘 그대로입니다.",
+    "subgroups.note": "판정 영상의 일부에 대한 AUROC. 탐색적 분석입니다: 미리 선언하거나 보정하지 않았고, 하위군이 "
+    "작으며, 하위군 사이의 차이는 우연일 수 있습니다. †는 양성 {least}개 미만을 뜻합니다.",
+    "shift.note": "실험에서 판정한 영상에서 이 영상으로의 변화, 평가변수의 데이터({where}), 전체 시드. 유병률이 "
+    "바뀌는 것만으로도 정밀도와 보정이 움직입니다. 임계값과 온도는 실험에서 맞춘 그대로입니다.",
     # --- classes ---
     "classes.none": "아직 기록되지 않았습니다.",
     "classes.before": "소견별 양성 학습 영상",
-    "classes.caption": "평가변수의 데이터에서 “{arm}” 방법의 학습 집합에 든 소견별 양성 영상: 실제 영상과 추가된 영상. 숫자: 추가 "
-    "전 → 추가 후.",
+    "classes.caption": "평가변수의 데이터에서 “{arm}” 방법의 학습 집합에 든 소견별 양성 영상: 실제 영상과 추가된 "
+    "영상. 숫자: 추가 전 → 추가 후.",
     "classes.shares": "학습 집합에서의 비중",
-    "classes.note": "각 셀의 학습 집합에 든 소견별 양성 영상. 합성 비중은 이 양성 가운데의 비중이며 합성 영상과 외부 영상을 셉니다.",
+    "classes.note": "각 셀의 학습 집합에 든 소견별 양성 영상. 합성 비중은 이 양성 가운데의 비중이며 합성 영상과 외부 "
+    "영상을 셉니다.",
     "classes.others": "나머지 {count}개 행: 모든 소견, 데이터 비율, 추가 비율",
     "origin.real": "실제",
     "origin.duplicate": "복제",
@@ -308,21 +311,23 @@ WORDS: Final[dict[str, str]] = {
     "origin.external": "외부",
     # --- synthetic ---
     "synthetic.none": "실행 폴더에 아직 합성 영상이 없어 보여 줄 것이 없습니다.",
-    "synthetic.caption": "왼쪽: 실제 학습 영상, 오른쪽: 합성 영상. 위에서 아래로: {names}. 고르지 않고 무작위로 뽑았습니다; {exact}",
+    "synthetic.caption": "왼쪽: 실제 학습 영상, 오른쪽: 합성 영상. 위에서 아래로: {names}. 고르지 않고 무작위로 "
+    "뽑았습니다; {exact}",
     "synthetic.exact": "보간 없이 확대하여 모든 화소가 신경망이 보는 그대로입니다.",
     "synthetic.shrunk": "이 페이지를 위해 압축했으며, 모든 화소는 report/figures에 있습니다.",
     "synthetic.alt": "왼쪽은 실제 학습 영상, 오른쪽은 합성 영상",
     "synthetic.nearest": "합성 영상과 가장 가까운 학습 영상",
     "synthetic.nearest.alt": "{finding} 합성 영상과, 각각에 가장 가까운 실제 학습 영상",
-    "synthetic.nearest.note": "각 합성 영상의 오른쪽에 제곱평균제곱근 차이로 가장 가까운 실제 학습 영상(그대로 또는 좌우 반전)을 "
-    "놓았습니다. 숫자는 거리입니다. 집합의 nearest.csv에 모두 있습니다.",
+    "synthetic.nearest.note": "각 합성 영상의 오른쪽에 제곱평균제곱근 차이로 가장 가까운 실제 학습 영상(그대로 또는 "
+    "좌우 반전)을 놓았습니다. 숫자는 거리입니다. 집합의 nearest.csv에 모두 있습니다.",
     "synthetic.set": "{finding}: 집합 {id}",
     "audit.title": "암기 점검과 선별",
     "audit.count": "{verdict}: {all}개 집합 중 {count}개",
     "audit.not_run": "점검 없음: {why}",
     "audit.table": "합성 집합 {count}개 모두 보기",
-    "audit.note": "가까움: 거의 모든 실제 영상이 다른 환자의 영상에 가까운 것보다 더 학습 영상에 가까움. 기대값: 그런 실제 영상 중 "
-    "가까운 영상의 비율. 복제본: 그 거리의 절반보다 가까움. 화소를 비교하므로 옮기거나 돌린 복제본은 찾지 못합니다.",
+    "audit.note": "가까움: 거의 모든 실제 영상이 다른 환자의 영상에 가까운 것보다 더 학습 영상에 가까움. 기대값: 그런 "
+    "실제 영상 중 가까운 영상의 비율. 복제본: 그 거리의 절반보다 가까움. 화소를 비교하므로 옮기거나 돌린 복제본은 "
+    "찾지 못합니다.",
     "audit.unscreened": "선별한 집합이 없습니다: 생성한 영상을 모두 사용했습니다.",
     "audit.screened": "집합 {sets}개를 선별하여 영상 {drawn}개 중 {kept}개를 채택({rate}); 기각: {reasons}",
     "audit.no_reason": "없음",
@@ -335,21 +340,23 @@ WORDS: Final[dict[str, str]] = {
     "training.images": "본 영상 수",
     "training.loss": "손실",
     "training.runs": "선 {count}개",
-    "training.note": "신경망(시드, 데이터 비율, 추가 비율)마다 선 하나이며, TensorBoard가 보여 주는 이벤트 파일에서 읽었습니다. "
-    "예산은 모두 미리 고정했고 마지막의 평균 가중치를 썼습니다. 방법마다 영상의 가중이 달라 손실의 높낮이는 비교할 수 없습니다.",
-    "maps.note": "신경망이 보는 흉부 영상과, 그 오른쪽에 클래스 활성화 지도(Grad-CAM)를 겹친 영상: 소견의 근거가 나온 곳이 "
-    "주황색입니다. 손으로 고르지 않고 신경망의 답에 따라 뽑았습니다. 지도는 소견의 윤곽이 아니며, 지도마다 척도가 다르고, 지도를 "
-    "만든 층의 {places} 격자보다 세밀하지 않습니다. 숫자는 확률입니다.",
+    "training.note": "신경망(시드, 데이터 비율, 추가 비율)마다 선 하나이며, TensorBoard가 보여 주는 이벤트 파일에서 "
+    "읽었습니다. 예산은 모두 미리 고정했고 마지막의 평균 가중치를 썼습니다. 방법마다 영상의 가중이 달라 손실의 "
+    "높낮이는 비교할 수 없습니다.",
+    "maps.note": "신경망이 보는 흉부 영상과, 그 오른쪽에 클래스 활성화 지도(Grad-CAM)를 겹친 영상: 소견의 근거가 나온 "
+    "곳이 주황색입니다. 손으로 고르지 않고 신경망의 답에 따라 뽑았습니다. 지도는 소견의 윤곽이 아니며, 지도마다 "
+    "척도가 다르고, 지도를 만든 층의 {places} 격자보다 세밀하지 않습니다. 숫자는 확률입니다.",
     "maps.alt": "{image} 영상과 클래스 활성화 지도",
     "maps.more": "셀 {count}개의 지도 더 보기",
     # --- methods ---
-    "methods.text": "영상이 아니라 환자 단위로 나누었으며, 어떤 환자도 두 부분에 들어 있지 않습니다. 생성 모델은 학습 환자로만 "
-    "학습합니다. 모든 신경망은 미리 정한 횟수만큼 학습하고 마지막 (평균) 가중치를 씁니다: 이 영상에서 고른 것은 없습니다. 비교하는 두 "
-    "방법은 같은 시드로 같은 영상에 답합니다. p 값은 Holm 방법으로 비교 횟수에 대해 보정합니다.",
-    "methods.interval": "신뢰구간과 p는 환자마다 그 환자의 모든 영상이 AUROC에 미치는 영향(군집 DeLong)과 학습 시드 사이의 산포를 "
-    "합쳐 스튜던트 t로 구하며, 환자와 시드를 뽑는 부트스트랩 구간을 나란히 둡니다.",
-    "methods.percentile": "신뢰구간은 환자(그 환자의 모든 영상과 함께)와 학습 시드를 뽑는 부트스트랩의 백분위수이며, 비교하는 두 "
-    "방법은 같은 표본을 봅니다.",
+    "methods.text": "영상이 아니라 환자 단위로 나누었으며, 어떤 환자도 두 부분에 들어 있지 않습니다. 생성 모델은 학습 "
+    "환자로만 학습합니다. 모든 신경망은 미리 정한 횟수만큼 학습하고 마지막 (평균) 가중치를 씁니다: 이 영상에서 고른 "
+    "것은 없습니다. 비교하는 두 방법은 같은 시드로 같은 영상에 답합니다. p 값은 Holm 방법으로 비교 횟수에 대해 "
+    "보정합니다.",
+    "methods.interval": "신뢰구간과 p는 환자마다 그 환자의 모든 영상이 AUROC에 미치는 영향(군집 DeLong)과 학습 시드 "
+    "사이의 산포를 합쳐 스튜던트 t로 구하며, 환자와 시드를 뽑는 부트스트랩 구간을 나란히 둡니다.",
+    "methods.percentile": "신뢰구간은 환자(그 환자의 모든 영상과 함께)와 학습 시드를 뽑는 부트스트랩의 백분위수이며, "
+    "비교하는 두 방법은 같은 표본을 봅니다.",
     "methods.data": "용도별 영상",
     "methods.carry": "각 소견 아래: 그 소견이 있는 영상 수.",
     "methods.cells": "셀",
@@ -363,9 +370,10 @@ WORDS: Final[dict[str, str]] = {
     "limit.subgroups": "하위군 분석은 탐색적이며 개수에 대해 보정하지 않았습니다.",
     "limits.none": "경고가 없습니다.",
     "refused": "제외된 영상",
-    "refused.none": "제외된 영상이 없습니다: 읽지 못한 영상, 데이터 방침에 따라 뺀 영상, 선별에서 기각된 영상이 모두 없습니다.",
-    "refused.note": "격리: 읽을 수 없음. 제외: 데이터 방침에 따라 뺌. 기각: 판정 모델이 기각한 합성 영상. 파일별 목록은 데이터 폴더의 "
-    "quarantine.csv와 dropped.csv에 있습니다.",
+    "refused.none": "제외된 영상이 없습니다: 읽지 못한 영상, 데이터 방침에 따라 뺀 영상, 선별에서 기각된 영상이 모두 "
+    "없습니다.",
+    "refused.note": "격리: 읽을 수 없음. 제외: 데이터 방침에 따라 뺌. 기각: 판정 모델이 기각한 합성 영상. 파일별 "
+    "목록은 데이터 폴더의 quarantine.csv와 dropped.csv에 있습니다.",
     "refused.quarantined": "격리",
     "refused.dropped": "제외",
     "refused.screened": "기각",
@@ -384,7 +392,8 @@ WORDS: Final[dict[str, str]] = {
     "card.version": "소프트웨어",
     "card.date": "날짜",
     "card.kind": "종류",
-    "card.kind.text": "흉부 영상에서 소견마다 확률을 내는 합성곱 신경망과, 이를 쓰는 방법에서는 합성 흉부 영상의 생성 모델.",
+    "card.kind.text": "흉부 영상에서 소견마다 확률을 내는 합성곱 신경망과, 이를 쓰는 방법에서는 합성 흉부 영상의 생성 "
+    "모델.",
     "card.findings": "소견",
     "card.budget": "학습 예산",
     "card.licence": "사용 허가",
@@ -422,8 +431,8 @@ WORDS: Final[dict[str, str]] = {
     "card.before.text": "사용할 기관의 영상으로 평가하고, 그곳의 하위군을 살펴보십시오.",
     # --- checklist ---
     "claim.open": "점검표 열기: {count}개 항목",
-    "claim.note": "CLAIM(Mongan, Moy, Kahn, 2020)을 따른 항목을 우리말로 적었습니다. 이 가운데 {left}개는 저자만 답할 수 있습니다. "
-    "링크는 실행이 아는 것을 보여 주는 곳이며, 항목이 요구하는 모든 것이 아닐 수 있습니다.",
+    "claim.note": "CLAIM(Mongan, Moy, Kahn, 2020)을 따른 항목을 우리말로 적었습니다. 이 가운데 {left}개는 저자만 답할 "
+    "수 있습니다. 링크는 실행이 아는 것을 보여 주는 곳이며, 항목이 요구하는 모든 것이 아닐 수 있습니다.",
     "claim.authors": "저자가 작성",
     "claim.absent": "이 실행에 없음",
     "claim.declared": "평가변수가 셀 완료 전에 기록됨; 공개 등록은 저자의 몫",

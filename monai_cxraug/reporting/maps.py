@@ -10,10 +10,10 @@ from typing import Final
 
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.errors import InputError
+from monai_cxraug.reporting.fields import build_all
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import folded, note, section
-from monai_cxraug.reporting.fields import build_all
 from monai_cxraug.reporting.pictures import picture
 from monai_cxraug.reporting.tables import finding_title, number
 

@@ -75,7 +75,7 @@ def methods_part(results: Results, plan: Plan | None, roles: Sequence[DataRole],
     if roles:
         parts.append(_data_table(roles, say))
     if plan:
-        stated = {key: plan.experiment[key] for key in _STATED if key in plan.experiment}
+        stated: dict[str, object] = {key: plan.experiment[key] for key in _STATED if key in plan.experiment}
         counts = [(say("methods.cells"), len(plan.cells)), (say("methods.generators"), len(plan.generators))]
         parts.append(facts([*counts, *flatten(stated)]))
         parts.append(folded(say("methods.file"), facts(flatten(plan.experiment))) if plan.experiment else Markup(""))

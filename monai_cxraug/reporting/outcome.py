@@ -8,7 +8,7 @@ from monai_cxraug.reporting import words
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import absent, badge, folded, note, over, ratio_text, responsive, section, table
-from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, ArmResult, Comparison, Results
+from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, ArmResult, Comparison, Primary, Results
 from monai_cxraug.reporting.tables import (
     NONE,
     SummaryRow,
@@ -58,10 +58,13 @@ def _summary_cells(row: SummaryRow, results: Results, say: Language) -> list[obj
     return [
         over(join(finding_title(row.finding, say), mark), counted),
         " → ".join(number(found.get(arm)) for arm in pair) or NONE,
-        over(words.minus(signed(outcome and outcome.difference)), words.minus(bracket(outcome and outcome.interval))),
-        p_value(outcome and outcome.p_holm),
-        badge(outcome.verdict, say) if outcome else NONE,
+        *(_outcome_cells(outcome, say) if outcome else (NONE, NONE, NONE)),
     ]
+
+
+def _outcome_cells(outcome: Comparison | Primary, say: Language) -> tuple[Markup, str, Markup]:
+    difference = over(words.minus(signed(outcome.difference)), words.minus(bracket(outcome.interval)))
+    return difference, p_value(outcome.p_holm), badge(outcome.verdict, say)
 
 
 def _every_arm(results: Results, say: Language) -> Markup:

@@ -45,7 +45,7 @@ def note(text: str) -> Markup:
     return element("p", text, class_="note")
 
 
-def folded(title: str, content: Markup) -> Markup:
+def folded(title: str, content: object) -> Markup:
     """Write content that unfolds under a line."""
     return element("details", element("summary", title), content)
 

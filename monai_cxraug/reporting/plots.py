@@ -147,6 +147,6 @@ def _draw(line: Line, across: Axis, up: Axis) -> Markup:
     return join(*drawn)
 
 
-def _segment(x1: float, y1: float, x2: float, y2: float, kind: str | None = None, **looks: object) -> Markup:
+def _segment(x1: float, y1: float, x2: float, y2: float, kind: object = None, **looks: object) -> Markup:
     ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
     return element("line", **ends, class_=kind, **looks)

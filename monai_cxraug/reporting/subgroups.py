@@ -15,7 +15,7 @@ from monai_cxraug.reporting.tables import NONE, bracket, finding_title, number, 
 
 
 def subgroups_part(results: Results, say: Language) -> Markup:
-    """Write a table for every finding: subgroups against the endpoint's arm, its reference and plain training."""
+    """Write a table for every finding: subgroups against the endpoint's arm and its reference."""
     primary = results.primary
     rows = [
         row
@@ -35,7 +35,7 @@ def subgroups_part(results: Results, say: Language) -> Markup:
 
 def _subgroup_table(given: Sequence[Subgroup], finding: str, results: Results, say: Language) -> Markup:
     rows = [row for row in given if row.finding == finding]
-    arms = [arm for arm in compared_arms(results) if any(row.arm == arm for row in rows)]
+    arms = [arm for arm in compared_arms(results) if any(row.arm == arm for row in rows)][:2]
     found = {(row.column, row.group, row.arm): row for row in rows}
     groups = dict.fromkeys((row.column, row.group) for row in rows)
     cells = []

@@ -45,10 +45,12 @@ def read_training(run: Path, plan: Plan) -> list[Trace]:
 
 
 def _read(place: Path, piece: Piece, tags: Sequence[str]) -> list[Trace]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]  # no stubs
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    events = EventAccumulator(str(place), size_guidance={"scalars": 2000, "images": 1, "histograms": 1})
+    events = event_accumulator.EventAccumulator(
+        str(place), size_guidance={"scalars": 2000, "images": 1, "histograms": 1}
+    )
     events.Reload()
     traces = []
     for tag in tags:

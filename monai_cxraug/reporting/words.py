@@ -48,13 +48,20 @@ def harm(results: Results, say: Language) -> str:
 
 
 def _worse(row: Harm, say: Language) -> str:
-    difference = f"{minus(signed(row.difference))} {minus(bracket(row.interval))}"
+    difference = " ".join(harm_numbers(row))
     return say(
         "harm.one",
         measure=say(f"measure.{row.measure}.short"),
         finding=finding_title(row.finding, say),
         value=difference,
     )
+
+
+def harm_numbers(row: Harm) -> tuple[str, str]:
+    """Write a difference and its interval; those of calibration are small, and need one decimal more."""
+    digits = 4 if row.measure in ("brier", "ece") else 3
+    interval = bracket(row.interval, lambda end: signed(end, digits))
+    return minus(signed(row.difference, digits)), minus(interval)
 
 
 def meaning(primary: Primary, say: Language) -> str:
