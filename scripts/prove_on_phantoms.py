@@ -1,4 +1,4 @@
-"""A/A comparisons whose arms are really retrained: python -m scripts.prove_retrained [--workers W] [--out FILE]
+"""A/A comparisons whose arms are really retrained: python -m scripts.prove_on_phantoms [--workers W] [--out FILE]
 
 Each simulation is a whole comparison: two arms of three networks each, trained from scratch on radiographs of phantom
 patients, answer on fresh phantom patients with several images each, and the package compares them. Where both arms have
