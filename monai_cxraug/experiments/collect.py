@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
 from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.calibration import FILE, Calibration, read_calibration
@@ -21,6 +23,7 @@ from monai_cxraug.experiments.results import SCHEMA, compute_results
 from monai_cxraug.experiments.shift import shift_rows
 from monai_cxraug.experiments.stage import read_record, read_timing
 from monai_cxraug.experiments.subgroups import group_images
+from monai_cxraug.metrics.permutation import find_permutations
 from monai_cxraug.predictions import Predictions, read_predictions
 
 Row = dict[str, Any]
@@ -103,7 +106,8 @@ class _Judged:
         hashes |= {f"predictions {name}": file_hash(path) for name, path in paths.items()}
         provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
         shift = [] if folder == self.run else self._shift(found["operating"])
-        document = {**found, **more, "shift": shift, "warnings": _warnings(plan), "provenance": provenance}
+        warnings = [*_warnings(plan), *_permuted(plan, tables)]
+        document = {**found, **more, "shift": shift, "warnings": warnings, "provenance": provenance}
         write_json(folder / "results.json", SCHEMA, document)
         return folder / "results.json"
 
@@ -178,9 +182,23 @@ def _cost(run: Path, plan: Plan) -> list[Row]:
     return rows
 
 
+def _permuted(plan: Plan, tables: Mapping[str, Predictions]) -> list[str]:
+    """Say which label columns fit each other's scores better than their own: published tables have been wrong there."""
+    chosen = [tables[cell.id] for cell in plan.cells if cell.arm == plan.cells[0].arm and cell.fraction == 1]
+    if not chosen:
+        return []
+    first = chosen[0]
+    found = find_permutations(np.stack([table.probs for table in chosen]), first.labels, first.patients)
+    return [f"{_sentence(one.describe(first.findings))}" for one in found]
+
+
 def _warnings(plan: Plan) -> list[str]:
     """What the experiment allowed itself; the report finds few positives and few seeds by itself."""
     lines = []
     if plan.experiment.allow_synthetic_majority:
         lines.append("The experiment allows synthetic images to be the majority of the training set.")
     return lines
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

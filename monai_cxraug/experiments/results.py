@@ -300,7 +300,7 @@ def _difference_values(found: Difference) -> dict[str, Any]:
         "bootstrap_interval": found.bootstrap_interval and list(found.bootstrap_interval),
         "standard_error": _number(found.standard_error),
         "dof": _number(found.dof),
-        "detectable": _number(found.detectable),
+        "detectable": _number(found.detectable) if found.detectable <= 1 else None,
         "p": _number(found.p),
         "n": found.n,
         "positives": found.positives,

@@ -83,7 +83,7 @@ class Difference:
         standard_error: of ``difference``; NaN where there is no interval.
         dof: degrees of freedom of the standard error.
         detectable: true difference that is found in 80 of 100 repetitions at 5 %, two-sided, if the spread is as
-            estimated here. A null result speaks only about differences of this size or more.
+            estimated here; above 1 where none is. A null result speaks only about differences of this size or more.
         bootstrap_interval: 95 % percentile interval, as in ``Estimate``.
     """
 
@@ -251,7 +251,8 @@ def compare(
     if spread is None or math.isnan(p):
         interval = None
     else:
-        interval = difference - spread.half_width(), difference + spread.half_width()
+        half = spread.half_width()
+        interval = max(-1.0, difference - half), min(1.0, difference + half)
     return Difference(
         difference=difference,
         interval=interval,
