@@ -71,10 +71,16 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     network = {key: value for key, value in declared.classifier.items() if key in _SMOKE_KEEPS}
     budget = Budget({}, network, declared.recipe, declared.threads, SMOKE_REPLICATES)
     title = f"Smoke run on phantoms, its numbers mean nothing: {experiment.title or experiment.name}"
-    corner = {"seeds": experiment.seeds[:1], "fractions": [max(experiment.fractions)], "ratios": experiment.ratios[:1]}
-    endpoint = replace(experiment.endpoint, fraction=None, ratio=None)
-    data = replace(experiment.data, **roles)
-    return replace(experiment, title=title, data=data, budget=budget, endpoint=endpoint, **corner)
+    return replace(
+        experiment,
+        title=title,
+        data=replace(experiment.data, **roles),
+        budget=budget,
+        endpoint=replace(experiment.endpoint, fraction=None, ratio=None),
+        seeds=experiment.seeds[:1],
+        fractions=[max(experiment.fractions)],
+        ratios=experiment.ratios[:1],
+    )
 
 
 def _phantoms(spec: DataSpec, folder: Path) -> DataSpec:

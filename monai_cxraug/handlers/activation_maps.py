@@ -137,7 +137,7 @@ class ActivationMaps:
         image: NDArray[np.float32],
         heat: NDArray[np.float32],
     ) -> MapEntry:
-        heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+        heat = heat / max(float(heat.max()), float(np.finfo(np.float32).tiny))
         finding = table.findings[column]
         file = f"{_safe(finding)}/{_safe(kind)}_{number}.png"
         picture = beside(image, heat)
