@@ -109,16 +109,16 @@ def harm_part(results: Results, say: Language) -> Markup:
 
 
 def _harm_table(rows: Sequence[Harm], say: Language) -> Markup:
-    head = [say(f"head.{name}") for name in ("measure", "difference", "interval", "worse")]
+    head = [say(f"head.{name}") for name in ("measure", "difference", "worse")]
     cells = [
         [
             over(say(f"measure.{row.measure}.short"), finding_title(row.finding, say)),
-            *words.harm_numbers(row),
+            over(*words.harm_numbers(row)),
             _side(row, say),
         ]
         for row in rows
     ]
-    return table(head, cells, {0, 3}, say("section.harm"))
+    return table(head, cells, {0, 2}, say("section.harm"))
 
 
 def _side(row: Harm, say: Language) -> Markup:

@@ -32,7 +32,7 @@ def differences(
         An SVG element; None when there is nothing to draw.
     """
     chosen = [row for row in results.comparisons if is_beside_endpoint(results, row) != others]
-    where = _distinguish(chosen)
+    where = _distinguish(results.comparisons if others else chosen)
     groups = [
         Group(
             finding_title(name, say),
@@ -114,7 +114,7 @@ def areas(results: Results, say: Language = ENGLISH, layout: Layout = WIDE, othe
         An SVG element; None when there is nothing to draw.
     """
     chosen = [row for row in results.overall() if _is_at_endpoint(results, row) != others]
-    where = _distinguish(chosen)
+    where = _distinguish(results.overall() if others else chosen)
     order = order_arms(results)
     seeds = _seed_areas(results)
     groups = [

@@ -43,7 +43,8 @@ class Block:
 def collect_blocks(run: Path, plan: Plan) -> list[Block]:
     """Draw real training images and synthetic ones of each studied finding, at random with a fixed seed.
 
-    The first synthetic set of a finding that lies in the run folder is shown, those of the most data first. Findings without one are left out.
+    Of each finding the first synthetic set in the run folder is shown, those of the most data first. Findings without
+    one are left out.
 
     Raises:
         InputError: a manifest or pack is unreadable.

@@ -31,7 +31,7 @@ def results_part(results: Results, say: Language) -> Markup:
     summary = summarise(results)
     if not summary.rows:
         return absent("results", say, say("results.none"))
-    head = [say(f"head.{name}") for name in ("finding", "arms", "difference", "p_holm", "verdict")]
+    head = [say(f"head.{name}") for name in ("finding", "arms", "difference", "verdict")]
     rows = [_summary_cells(row, results, say) for row in summary.rows]
     notes = [say("results.arms")]
     if results.primary:
@@ -41,7 +41,7 @@ def results_part(results: Results, say: Language) -> Markup:
     return section(
         "results",
         say,
-        table(head, rows, {0, 4}, say("section.results"), total=summary.rows[-1].finding == MACRO),
+        table(head, rows, {0, 3}, say("section.results"), total=summary.rows[-1].finding == MACRO),
         note(" ".join(notes)),
         _every_arm(results, say),
         _all_comparisons(results.comparisons, say),
@@ -58,13 +58,15 @@ def _summary_cells(row: SummaryRow, results: Results, say: Language) -> list[obj
     return [
         over(join(finding_title(row.finding, say), mark), counted),
         " → ".join(number(found.get(arm)) for arm in pair) or NONE,
-        *(_outcome_cells(outcome, say) if outcome else (NONE, NONE, NONE)),
+        *(_outcome_cells(outcome, say) if outcome else (NONE, NONE)),
     ]
 
 
-def _outcome_cells(outcome: Comparison | Primary, say: Language) -> tuple[Markup, str, Markup]:
+def _outcome_cells(outcome: Comparison | Primary, say: Language) -> tuple[Markup, Markup]:
     difference = over(words.minus(signed(outcome.difference)), words.minus(bracket(outcome.interval)))
-    return difference, p_value(outcome.p_holm), badge(outcome.verdict, say)
+    if outcome.p_holm is None:
+        return difference, badge(outcome.verdict, say)
+    return difference, over(badge(outcome.verdict, say), say("results.p", p=p_value(outcome.p_holm)))
 
 
 def _every_arm(results: Results, say: Language) -> Markup:

@@ -88,6 +88,8 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
 
 
 def _fact(value: object) -> Markup | str:
+    if isinstance(value, Markup):
+        return value
     text = str(value)
     if len(text) == _HASH and all(letter in "0123456789abcdef" for letter in text):
         return element("code", element("abbr", text[:12], title=text))

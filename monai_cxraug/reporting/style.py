@@ -92,6 +92,9 @@ main{max-width:none;padding:0}h2{break-after:avoid}figure,tr,.answer{break-insid
 .scroll>svg{min-width:0}.scroll{overflow:visible}
 .wide{display:block}.narrow,.contents{display:none}.panels{grid-template-columns:repeat(3,1fr)}a{color:inherit}
 table{font-size:8pt}th,td{padding:.35em .4em}details table{font-size:6.5pt}details th,details td{white-space:normal}
-.answer{border:1px solid var(--line)}@page{margin:16mm 15mm}tr,.legend,.maps figure{break-inside:avoid}
-.scroll th:first-child{position:static}#card details::details-content,#claim details::details-content{content-visibility:visible;height:auto}}
+.answer{border:1px solid var(--line)}@page{size:A4;margin:16mm 15mm}
+details:not([open]){display:none}#card details,#claim details{display:block}.legend{break-after:avoid}
+tr,.legend,.maps figure{break-inside:avoid}
+.scroll th:first-child{position:static}
+#card details::details-content,#claim details::details-content{content-visibility:visible;height:auto}}
 """)

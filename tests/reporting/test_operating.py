@@ -31,7 +31,7 @@ def row(seed: int | str, **changes: Any) -> dict[str, Any]:
 def test_rates_are_shown_with_their_rule_and_every_threshold(run: Path, edit: Edit) -> None:
     edit("results", lambda document: document.update(operating=[row(1), row(2), row("all")]))
     page = write_report(run).read_text()
-    section = page.split("<h2>Answers at the threshold</h2>")[1].split("</section>")[0]
+    section = page.split("<h2>Measures beside AUROC</h2>")[1].split("</section>")[0]
     for text in ("0.812", "[0.700, 0.950]", "n/a", "0.074 → 0.031", "youden", "All 2 thresholds", "0.417", "1.52"):
         assert text in section, text
     with (run / "report" / "tables" / "operating.csv").open() as stream:
@@ -47,7 +47,7 @@ def test_thresholds_that_were_not_chosen_are_called_so(run: Path, edit: Edit) ->
 
 def test_without_thresholds_there_is_no_section(run: Path) -> None:
     page = write_report(run).read_text()
-    assert "Answers at the threshold" not in page
+    assert "Measures beside AUROC" not in page
     assert "Where the networks look" not in page
 
 
