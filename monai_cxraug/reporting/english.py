@@ -173,7 +173,8 @@ WORDS: Final[dict[str, str]] = {
     "control.filtered": "would show whether filtered real images without a generator do as well.",
     "control.filtered_real": "would show whether filtered real images without a generator do as well.",
     # --- results ---
-    "results.p": "p {p} (Holm)",
+    "results.p": "p {p}",
+    "results.p_holm": "p {p} (Holm)",
     "results.none": "No arm has been evaluated yet.",
     "results.arms": "AUROC is the mean over seeds; under each finding, positive / all images.",
     "results.difference": "Difference: “{arm}” less “{reference}”, on the same patients and seeds, with its 95 % "

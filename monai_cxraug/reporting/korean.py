@@ -231,7 +231,8 @@ WORDS: Final[dict[str, str]] = {
     "control.filtered": "생성 모델 없이 필터를 적용한 실제 영상으로도 같은 효과를 얻는지 보여 줍니다.",
     "control.filtered_real": "생성 모델 없이 필터를 적용한 실제 영상으로도 같은 효과를 얻는지 보여 줍니다.",
     # --- results ---
-    "results.p": "p {p} (Holm)",
+    "results.p": "p {p}",
+    "results.p_holm": "p {p} (Holm)",
     "results.none": "아직 평가된 방법이 없습니다.",
     "results.arms": "AUROC는 시드 평균이며, 각 소견 아래는 양성 / 전체 영상 수입니다.",
     "results.difference": "차이: 같은 환자와 시드에서 “{arm}” 빼기 “{reference}”, 95 % 신뢰구간.",

@@ -57,7 +57,7 @@ def _summary_cells(row: SummaryRow, results: Results, say: Language) -> list[obj
     found = dict(zip(summarise(results).arms, row.aurocs, strict=True))
     return [
         over(join(finding_title(row.finding, say), mark), counted),
-        " → ".join(number(found.get(arm)) for arm in pair) or NONE,
+        element("span", " → ".join(number(found.get(arm)) for arm in pair) or NONE, class_="short"),
         *(_outcome_cells(outcome, say) if outcome else (NONE, NONE)),
     ]
 
@@ -66,7 +66,10 @@ def _outcome_cells(outcome: Comparison | Primary, say: Language) -> tuple[Markup
     difference = over(words.minus(signed(outcome.difference)), words.minus(bracket(outcome.interval)))
     if outcome.p_holm is None:
         return difference, badge(outcome.verdict, say)
-    return difference, over(badge(outcome.verdict, say), say("results.p", p=p_value(outcome.p_holm)))
+    return difference, over(
+        badge(outcome.verdict, say),
+        say("results.p" if outcome.finding == MACRO else "results.p_holm", p=p_value(outcome.p_holm)),
+    )
 
 
 def _every_arm(results: Results, say: Language) -> Markup:

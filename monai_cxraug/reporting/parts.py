@@ -45,9 +45,9 @@ def note(text: str) -> Markup:
     return element("p", text, class_="note")
 
 
-def folded(title: str, content: object) -> Markup:
-    """Write content that unfolds under a line."""
-    return element("details", element("summary", title), content)
+def folded(title: str, content: object, unfolded: bool = False) -> Markup:
+    """Write content that unfolds under a line, or can be folded away."""
+    return element("details", element("summary", title), content, open="" if unfolded else None)
 
 
 def table(

@@ -67,7 +67,7 @@ def synthetic_part(
         return Markup("")  # nothing synthetic was asked for
     parts = [_mosaic(mosaic, shown, say) if mosaic else element("p", say("synthetic.none"), class_="soft")]
     if nearest:
-        parts += [element("h3", say("synthetic.nearest")), *(_nearest(one, say) for one in nearest)]
+        parts += [element("h3", say("synthetic.nearest")), *(_nearest(one, one is nearest[0], say) for one in nearest)]
         parts.append(note(say("synthetic.nearest.note")))
     if results.synthetic:
         parts.append(_audits(results.synthetic, say))
@@ -81,12 +81,12 @@ def _mosaic(mosaic: Picture, shown: Sequence[str], say: Language) -> Markup:
     return figure(element("img", src=mosaic.address, alt=say("synthetic.alt")), caption, say("section.synthetic"))
 
 
-def _nearest(one: Nearest, say: Language) -> Markup:
+def _nearest(one: Nearest, unfolded: bool, say: Language) -> Markup:
     title = say("synthetic.set", finding=finding_title(one.finding, say), id=one.set_id)
     image = element(
         "img", src=one.picture.address, alt=say("synthetic.nearest.alt", finding=finding_title(one.finding, say))
     )
-    return folded(title, element("figure", image, class_="nearest"))
+    return folded(title, element("figure", image, class_="nearest"), unfolded)
 
 
 def _audits(sets: Sequence[Made], say: Language) -> Markup:

@@ -140,7 +140,8 @@ def _footnotes(results: Results, summary: Summary) -> list[str]:
     notes = []
     if primary := results.primary:
         notes.append(f"difference: AUROC of {primary.arm} less that of {primary.reference}, {results.split} images")
-        notes.append("detectable: smallest true difference that 80 of 100 such runs would find")
+        if primary.detectable is not None:
+            notes.append("detectable: smallest true difference that 80 of 100 such runs would find")
         notes += [f"worse at the fixed threshold: {row.measure} of {row.finding}" for row in results.harm if row.worse]
     if any(row.few for row in summary.rows):
         notes.append(f"* fewer than {FEW_POSITIVES} positive images")
