@@ -84,7 +84,8 @@ a{color:var(--link)}:focus-visible{outline:2px solid var(--link);outline-offset:
 .answer{padding:18px 18px 14px;margin-inline:-6px}.answer .lead{font-size:1.14rem}.figures{gap:10px 28px}
 dl.facts{grid-template-columns:1fr;gap:0}dl.facts dd{margin-bottom:.55em}
 .wide{display:none}.narrow{display:block}table{font-size:.76rem}th,td{padding:.45em .32em}
-thead th{white-space:normal}.short{display:inline-block;max-width:3.6em;white-space:normal}
+thead th{white-space:normal}.short{display:inline-block;max-width:4.6em;white-space:normal}
+td.text{white-space:normal}
 tbody th:first-child{max-width:44vw;white-space:normal;overflow-wrap:break-word}td .badge{min-width:4.6em}}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--panel:#f5f7f8;--good:#0b6b46;--good-bg:#fff;
 --bad:#a32626;--bad-bg:#fff;--null:#333;--null-bg:#fff;--open:#7a4900;--open-bg:#fff}body{font-size:11pt}

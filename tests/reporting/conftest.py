@@ -239,6 +239,7 @@ def newer(run: Path) -> Path:
     (run / "results.json").write_text(json.dumps(newer_results()))
     for finding in FINDINGS:
         Image.new("L", (40, 30)).save(run / "synthetic" / f"{finding}-seed1" / "nearest.png")
-    (run / "data" / "aaaa" / "quarantine.csv").write_text("file,reason\na.png,broken <zip>\nb.png,broken <zip>\nd.png,empty\n")
+    unread = "file,reason\na.png,broken <zip>\nb.png,broken <zip>\nd.png,empty\n"
+    (run / "data" / "aaaa" / "quarantine.csv").write_text(unread)
     (run / "data" / "aaaa" / "dropped.csv").write_text("file,reason\nc.png,lateral\n")
     return run
