@@ -44,7 +44,7 @@ class Size:
     """How large a world is.
 
     Args:
-        training: real training images; one in twenty-five shows the finding.
+        training: real images to train on; one in twenty-five shows the finding. Preparing them sets a tenth aside.
         test: images that the cells are judged on.
         ratio: oracle images per real positive.
         seeds: training seeds of each arm.
