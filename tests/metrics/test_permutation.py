@@ -84,6 +84,31 @@ def test_images_of_one_patient_do_not_count_as_many() -> None:
     assert_allclose(other.standard_error, once.standard_error / np.sqrt(3), rtol=0.02)
 
 
+def test_the_error_is_that_of_leaving_patients_out() -> None:
+    """The jackknife over patients, an independent way to the same number."""
+    scores, labels, patients = cohort(1)
+    labels = labels[:, [1, 0, 2, 3, 4]]
+    (found,) = find_permutations(scores, labels, patients)
+    names = sorted(set(patients))
+    gains = []
+    for name in names:
+        kept = np.array([owner != name for owner in patients])
+        areas = cross_auroc(scores[:, kept], labels[kept])
+        gains.append((areas[0, 1] + areas[1, 0] - areas[0, 0] - areas[1, 1]) / 2)
+    wanted = np.sqrt((len(names) - 1) / len(names) * np.sum((np.array(gains) - np.mean(gains)) ** 2))
+    assert_allclose(found.standard_error, wanted, rtol=0.03)
+
+
+def test_a_small_gain_is_no_permutation_however_sure() -> None:
+    """Two findings that come together, of which each is a little easier to see where the other one is."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((40_000, 2)) < 0.3).astype(np.float64)
+    scores = labels @ np.array([[0.5, 0.7], [0.7, 0.5]]) + rng.normal(size=labels.shape)
+    areas = cross_auroc(scores[np.newaxis], labels)
+    assert areas[0, 1] > areas[0, 0] + 0.03
+    assert find_permutations(scores, labels, [str(row) for row in range(len(labels))]) == []
+
+
 def test_findings_without_both_classes_are_left_out() -> None:
     scores, labels, patients = cohort()
     labels[:, 3] = 0
