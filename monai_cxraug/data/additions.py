@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,23 +161,25 @@ def keep_first(part: PackRows, count: int | None, where: object) -> None:
     part.rows = part.rows[:count]
 
 
-def shuffle_labels(labels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+def shuffle_labels(labels: NDArray[np.float32], seed: int, shares: Sequence[float]) -> NDArray[np.float32]:
     """Deal label vectors anew, so that a synthetic image's label says nothing about what it shows: the placebo.
 
     What is left of an arm's gain with shuffled labels is not owed to what the generator has learnt about a finding, but
     to more, or softer, training images. Vectors are permuted among all images, so that every count stays. Where all are
-    equal a permutation would change nothing and the placebo would be the treatment: then a fair coin says for each
-    image whether what it was meant to show is present or absent.
+    equal a permutation would change nothing and the placebo would be the treatment: then chance says for each image
+    whether what it was meant to show is present, as often as it is in real images. More often would tell the classifier
+    that what these images show is present more often than elsewhere, which is true.
 
     Args:
         labels: ``[N, K]`` of 1, 0, NaN, of all synthetic images.
-        seed: of the permutation or the coins.
+        seed: of the permutation or the chance.
+        shares: ``[K]`` share of the real training images that show each finding, in [0, 1].
 
     Returns:
         The new labels, ``[N, K]``.
     """
     rng = np.random.default_rng([seed, len(labels), _SHUFFLE])
     if np.array_equal(labels, np.broadcast_to(labels[:1], labels.shape), equal_nan=True):
-        coins = rng.integers(0, 2, (len(labels), 1)).astype(np.float32)
-        return np.where(labels == 1, coins, labels)
+        drawn = (rng.random((len(labels), 1)) < np.asarray(shares)).astype(np.float32)
+        return np.where(labels == 1, drawn, labels)
     return labels[rng.permutation(len(labels))]

@@ -170,7 +170,8 @@ class MixedDataset(PackDataset):
         sets = self.parts[1:]
         if not sets:
             return
-        dealt = shuffle_labels(np.concatenate([part.label_matrix() for part in sets]), self.seed)
+        labels = np.concatenate([part.label_matrix() for part in sets])
+        dealt = shuffle_labels(labels, self.seed, self.real.prior())
         ends = np.cumsum([len(part) for part in sets])[:-1]
         for part, labels in zip(sets, np.split(dealt, ends), strict=True):
             part.labels[torch.from_numpy(part.rows)] = torch.from_numpy(labels)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.data.additions import FilteredRows, shuffle_labels
@@ -113,6 +113,8 @@ def make_folder(folder: Path, labels: list[list[float]], source: str, seen: list
 
 NAN = float("nan")
 EDEMA, FIBROSIS, BOTH = [1, NAN, NAN], [NAN, 1, NAN], [1, 1, 0]
+#: of real images that show each finding.
+SHARES = [0.2, 0.1, 0.3]
 
 
 def test_the_first_images_of_a_set(real: Path, tmp_path: Path) -> None:
@@ -165,9 +167,9 @@ def matrices(least: int = 1) -> st.SearchStrategy[np.ndarray]:
 @given(matrices(), st.integers(0, 1000))
 def test_marginal_counts_stay(labels: np.ndarray, seed: int) -> None:
     before = labels.copy()
-    dealt = shuffle_labels(labels, seed)
+    dealt = shuffle_labels(labels, seed, SHARES)
     assert_array_equal(labels, before)
-    assert_array_equal(dealt, shuffle_labels(labels, seed))
+    assert_array_equal(dealt, shuffle_labels(labels, seed, SHARES))
     rows, dealt_rows = (sorted(np.nan_to_num(one, nan=9).tolist()) for one in (labels, dealt))
     if rows[0] != rows[-1]:
         assert dealt_rows == rows
@@ -176,18 +178,25 @@ def test_marginal_counts_stay(labels: np.ndarray, seed: int) -> None:
         assert (dealt[labels == 0] == 0).all()
 
 
-def test_equal_labels_are_dealt_by_a_fair_coin() -> None:
-    dealt = np.stack([shuffle_labels(np.float32([EDEMA] * 50), seed) for seed in range(200)])
+def test_equal_labels_are_present_as_often_as_in_real_images() -> None:
+    dealt = np.stack([shuffle_labels(np.float32([EDEMA] * 50), seed, SHARES) for seed in range(200)])
     assert set(dealt[..., 0].ravel()) == {0, 1}
-    assert abs(dealt[..., 0].mean() - 0.5) < 5 * 0.5 / np.sqrt(dealt[..., 0].size)
+    assert abs(dealt[..., 0].mean() - SHARES[0]) < 5 * np.sqrt(SHARES[0] * (1 - SHARES[0]) / dealt[..., 0].size)
     assert np.isnan(dealt[..., 1:]).all()
-    together = shuffle_labels(np.float32([BOTH] * 400), 0)
-    assert_array_equal(together[:, 0], together[:, 1])
+    together = shuffle_labels(np.float32([BOTH] * 4000), 0, SHARES)
+    assert_allclose(together[:, :2].mean(axis=0), SHARES[:2], atol=0.03)
+
+
+def test_the_placebo_goes_by_the_real_training_images(real: Path, tmp_path: Path) -> None:
+    """7 of 20 show Edema; images whose labels say more often than that would teach what Edema looks like."""
+    made = make_folder(tmp_path / "made", [EDEMA] * 400, "synthetic", [])
+    placebo = MixedDataset(real, synthetic=[made], shuffle_labels=True, allow_synthetic_majority=True)
+    assert abs(placebo.label_matrix()[20:, 0].mean() - 7 / 20) < 0.1
 
 
 def test_a_shuffled_label_says_nothing_about_the_picture() -> None:
     labels = np.float32([EDEMA] * 30 + [FIBROSIS] * 70)
-    kept = np.mean([(shuffle_labels(labels, seed)[:30, 0] == 1).mean() for seed in range(300)])
+    kept = np.mean([(shuffle_labels(labels, seed, SHARES)[:30, 0] == 1).mean() for seed in range(300)])
     assert abs(kept - 0.3) < 0.02
 
 
