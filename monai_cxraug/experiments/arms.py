@@ -134,7 +134,8 @@ MODIFIERS: dict[str, Arm] = {
     ),
     "synthetic_only": Arm(
         "synthetic positives in place of the real ones, as a measure of the generator",
-        overlays=("sampling_synthetic_only",),
+        overlays=("schedule_synthetic_only",),
+        changes=("sampling",),
     ),
 }
 

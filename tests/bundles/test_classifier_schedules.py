@@ -24,7 +24,7 @@ OVERLAYS = {
     "schedule_synthetic_first": range(1, 5),
     "batch_mixup": (2,),
     "augment_classic": (2,),
-    "sampling_synthetic_only": (2,),
+    "schedule_synthetic_only": (2,),
 }
 
 
