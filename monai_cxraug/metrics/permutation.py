@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from monai_cxraug.errors import InputError
-from monai_cxraug.metrics.auroc import Floats, auroc_columns, check_labels
+from monai_cxraug.metrics.auroc import Floats, auroc_columns
 from monai_cxraug.metrics.delong import measure_influence, number_patients
 
 #: how much better another order must fit, as mean AUROC of the findings that change places: findings that occur
@@ -136,5 +136,4 @@ def _check(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     if table.ndim != 3 or truth.ndim != 2 or table.shape[1:] != truth.shape or not table.size:
         found = f"scores {np.shape(scores)}, labels {np.shape(labels)}"
         raise InputError("label permutation", "scores [S, n, K] must fit labels [n, K]", found)
-    check_labels(truth)
     return table, truth

@@ -10,7 +10,9 @@ import pytest
 from monai_cxraug.artifacts import load_json
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.pack import Pack
+from monai_cxraug.data.sources.phantom.exposure import render
 from monai_cxraug.experiments.arms import missing_controls
+from scripts import prove_oracle as oracle
 from scripts.prove_oracle import ARMS, CLASSES, FINDING, Size, declare, run_world, write_world
 
 SMALL = Size(training=80, test=60, ratio=2, side=16)
@@ -38,6 +40,15 @@ def test_its_images_are_new_and_look_like_the_real_ones(world: tuple[Path, Path]
     assert not set(external["content"]) & set(real["content"])
     means = [Pack(one.path.parent, one).batch(np.arange(len(one))).mean(axis=(1, 2)) for one in (real, external)]
     assert abs(means[0].mean() - means[1].mean()) < 3 * means[0].std() / np.sqrt(len(external))
+
+
+def test_every_image_of_the_oracle_was_drawn_with_the_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(oracle, "render", lambda study, side, seed: drawn.append(study) or render(study, side, seed))
+    _, external = write_world(tmp_path, 950, SMALL)
+    made = drawn[-len(read_manifest(external)) :]
+    assert all(FINDING in {cause.finding for cause in study.causes} for study in made)
+    assert not all(FINDING in study.findings for study in drawn[: -len(made)])
 
 
 def test_every_control_is_there_and_the_endpoint_is_declared(world: tuple[Path, Path]) -> None:
