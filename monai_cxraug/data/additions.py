@@ -165,21 +165,20 @@ def shuffle_labels(labels: NDArray[np.float32], seed: int, shares: Sequence[floa
     """Deal label vectors anew, so that a synthetic image's label says nothing about what it shows: the placebo.
 
     What is left of an arm's gain with shuffled labels is not owed to what the generator has learnt about a finding, but
-    to more, or softer, training images. Vectors are permuted among all images, so that every count stays. Where all are
-    equal a permutation would change nothing and the placebo would be the treatment: then chance says for each image
-    whether what it was meant to show is present, as often as it is in real images. More often would tell the classifier
-    that what these images show is present more often than elsewhere, which is true.
+    to more, or softer, training images. Vectors are permuted among all images, and chance says for each image whether
+    what its new vector names is present, as often as it is in real images. The permutation alone would not do: of one
+    finding's images it changes nothing, and of several findings' images it leaves each named as present where real
+    images seldom are, which teaches what ill images look like.
 
     Args:
         labels: ``[N, K]`` of 1, 0, NaN, of all synthetic images.
-        seed: of the permutation or the chance.
+        seed: of the permutation and of chance.
         shares: ``[K]`` share of the real training images that show each finding, in [0, 1].
 
     Returns:
         The new labels, ``[N, K]``.
     """
     rng = np.random.default_rng([seed, len(labels), _SHUFFLE])
-    if np.array_equal(labels, np.broadcast_to(labels[:1], labels.shape), equal_nan=True):
-        drawn = (rng.random((len(labels), 1)) < np.asarray(shares)).astype(np.float32)
-        return np.where(labels == 1, drawn, labels)
-    return labels[rng.permutation(len(labels))]
+    dealt = labels[rng.permutation(len(labels))]
+    drawn = (rng.random((len(labels), 1)) < np.asarray(shares)).astype(np.float32)
+    return np.where(dealt == 1, drawn, dealt)
