@@ -168,7 +168,7 @@ class PlanExperiment:
                 raise ConfigError(f"--assume {name}", "unknown assumption", repr(name), nearest(name, names))
         assumed = Assumptions(**{name: float(value) for name, value in self.assume.items()})
         runner = self._job.runner
-        found = forecast(Hand(runner.plan(), self.folder), assumed)
+        found = forecast(Hand(runner.plan(), self.folder), assumed, lambda line: print(line, file=sys.stderr))
         found.write(self.folder / FILE)
         return self.folder / FILE
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -105,7 +107,9 @@ class Forecast:
         write_json(path, SCHEMA, content)
 
 
-def forecast(hand: Hand, assumed: Assumptions | None = None) -> Forecast:
+def forecast(
+    hand: Hand, assumed: Assumptions | None = None, say: Callable[[str], None] = lambda line: None
+) -> Forecast:
     """Rehearse a few steps of each kind of training, and work out what can be found.
 
     Times come from stages of the run that are done, where there are any; else from two short rehearsals on this
@@ -114,6 +118,7 @@ def forecast(hand: Hand, assumed: Assumptions | None = None) -> Forecast:
     Args:
         hand: does the stages of the plan.
         assumed: what is assumed about networks not trained yet.
+        say: called with one line before each kind of rehearsal.
     """
     assumed = assumed or Assumptions()
     plan = hand.plan
@@ -123,7 +128,11 @@ def forecast(hand: Hand, assumed: Assumptions | None = None) -> Forecast:
         "synthetic sets": plan.synthetic,
         "cells": plan.cells,
     }
-    shares = [_share(hand, kind, stages) for kind, stages in kinds.items() if stages]
+    shares = []
+    for kind, stages in kinds.items():
+        if stages:
+            say(f"{kind}: {len(stages)}; how long does one take?")
+            shares.append(_share(hand, kind, stages))
     return Forecast(plan, shares, list(_prospects(plan, assumed)), assumed)
 
 
@@ -204,7 +213,8 @@ def _rehearse(hand: Hand, one: Training) -> _Pace:
 
 def _time(hand: Hand, one: Training, folder: Path, changes: Mapping[str, Any]) -> float:
     begun = time.monotonic()
-    hand.train(one, folder, changes)
+    with redirect_stderr(io.StringIO()):  # its progress would read as if the experiment had begun
+        hand.train(one, folder, changes)
     return time.monotonic() - begun
 
 
