@@ -40,6 +40,8 @@ _TEXT = frozenset(
     {"bundle_root", "checkpoint", "device", "experiment", "finding", "images", "labels", "lists", "manifest", "out"}
     | {"output_dir", "predictions", "run_folder", "source", "split"}
 )
+#: those of them that may be several.
+_SEVERAL = frozenset({"experiment"})
 #: smallest and largest values of settings that go to libraries which say no in words of their own.
 _RANGES = {"seed": (0, 2**32 - 1), "fraction_seed": (0, 2**32 - 1), "threads": (1, 1024)}
 #: settings that say where and how fast a stage runs and not what it computes.
@@ -360,7 +362,8 @@ def _check_value(value: Any, known: Any, where: str, key: str) -> None:
     """Check a top-level setting against its default's kind: text, number, true or false, list, mapping."""
     if value is None or (isinstance(value, str) and value.startswith(_ACTIVE)):
         return
-    if key in _TEXT and not isinstance(value, str | Path):
+    several = value if key in _SEVERAL and isinstance(value, list | tuple) else [value]
+    if key in _TEXT and not all(isinstance(one, str | Path) for one in several):
         raise ConfigError(where, "must be text", repr(value), f"""write '"{value}"', or ./{value} for a path""")
     if key in _RANGES:
         least, most = _RANGES[key]

@@ -31,14 +31,19 @@ _EXAMPLES = {
     "phantom": """\
   cxraug phantom chexpert --count 600 --out phantoms/chexpert
   cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
+    "plan": """\
+  cxraug plan configs/experiments/demo.yaml
+  cxraug plan configs/experiments/system_e_imbalance.yaml --assume auroc=0.75 --assume correlation=0.6""",
     "run": """\
   cxraug run configs/experiments/demo.yaml
   cxraug run configs/experiments/nih_first_light.yaml --smoke --out runs/smoke
-  cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --set budget.threads=1 --out runs/one_seed""",
+  cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --set budget.threads=1 --out runs/one_seed
+  cxraug run configs/experiments/nih_first_light.yaml --scheduler local[2]""",
     "evaluate": """\
   cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
     "report": """\
-  cxraug report runs/demo""",
+  cxraug report runs/demo
+  cxraug report runs/demo --language ko""",
     "sample": """\
   cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
@@ -87,6 +92,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_filter(commands)
     _add_histogram(commands)
     _add_phantom(commands)
+    _add_plan(commands)
     _add_run(commands)
     _add_evaluate(commands)
     _add_report(commands)
@@ -216,7 +222,12 @@ def _add_phantom(commands: Any) -> None:
 
 def _add_run(commands: Any) -> None:
     run = _add(commands, "run", "run an experiment; what is done already is not done again", _run)
-    run.add_argument("experiment", metavar="EXPERIMENT.yaml", help="what to compare; see configs/experiments")
+    run.add_argument(
+        "experiment",
+        nargs="+",
+        metavar="EXPERIMENT.yaml",
+        help="what to compare, and overlays that change it; see configs/experiments",
+    )
     run.add_argument(
         "--set",
         action="append",
@@ -226,6 +237,27 @@ def _add_run(commands: Any) -> None:
     )
     run.add_argument("--out", metavar="RUN", help="folder of the run (runs/<name>)")
     run.add_argument("--smoke", action="store_true", help="tiny budget on generated phantoms, to see that all runs")
+    run.add_argument(
+        "--scheduler",
+        metavar="WHERE",
+        help="local[N] for N processes, or the address of a dask scheduler (this process)",
+    )
+    _add_language(run)
+
+
+def _add_plan(commands: Any) -> None:
+    summary = "what an experiment will cost and what it will be able to find; nothing is trained"
+    plan = _add(commands, "plan", summary, _plan)
+    plan.add_argument("experiment", nargs="+", metavar="EXPERIMENT.yaml", help="what to compare, and overlays")
+    plan.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, as of run")
+    plan.add_argument("--out", metavar="RUN", help="folder of the run (runs/<name>)")
+    plan.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="auroc of the reference, correlation of the arms, resemblance of a patient's images, seed_sd",
+    )
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -235,6 +267,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder for results, predictions and report")
     evaluate.add_argument("--split", metavar="NAME", help="train, val or test (every image)")
     _add_where(evaluate)
+    _add_language(evaluate)
 
 
 def _add_where(command: argparse.ArgumentParser) -> None:
@@ -246,6 +279,11 @@ def _add_where(command: argparse.ArgumentParser) -> None:
 def _add_report(commands: Any) -> None:
     report = _add(commands, "report", "write the report of a run again, from its files alone", _report)
     report.add_argument("run_folder", metavar="RUN", help="folder of a run or of an evaluation")
+    _add_language(report)
+
+
+def _add_language(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--language", choices=("en", "ko"), help="of the report's page: English or Korean (en)")
 
 
 def _add_sample(commands: Any) -> None:
@@ -335,11 +373,16 @@ def _phantom(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    _config("run_experiment", _options(args))
+    _config("run_experiment", {**_options(args), **_files(args)})
+
+
+def _plan(args: argparse.Namespace) -> None:
+    assumed = _pairs("--assume", args.assume, "auroc=0.75")
+    _config("plan_experiment", {**_options(args), **_files(args), "assume": assumed})
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    _config("evaluate", {**_options(args), "where": _pairs(args.where)})
+    _config("evaluate", {**_options(args), "where": _where(args)})
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -360,7 +403,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _calibrate(args: argparse.Namespace) -> None:
-    images = {"manifest": args.manifest, "split": args.split, "where": _pairs(args.where)}
+    images = {"manifest": args.manifest, "split": args.split, "where": _where(args)}
     settings = {"checkpoint": args.model, "summary#rule": args.rule, "summary#say": True}
     _bundle("chest_xray_classification", {**settings, **images}, "evaluate", "calibrate")
 
@@ -390,10 +433,19 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(args).items() if key not in _OWN and value is not None}
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def _files(args: argparse.Namespace) -> dict[str, Any]:
+    """The experiment, alone as a text, with overlays as a list."""
+    return {"experiment": args.experiment if len(args.experiment) > 1 else args.experiment[0]}
+
+
+def _where(args: argparse.Namespace) -> dict[str, str]:
+    return _pairs("--where", args.where, "resample=area")
+
+
+def _pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
-            raise ConfigError(f"--where {text}", "must read COLUMN=VALUE", repr(text), "for example resample=area")
+            raise ConfigError(f"{option} {text}", "must read NAME=VALUE", repr(text), f"for example {example}")
     return dict(text.split("=", 1) for text in texts)
 
 

@@ -31,6 +31,10 @@ class CxrAugError(ValueError):
             parts.append(mend)
         super().__init__(" ".join("; ".join(parts).split()))
 
+    def __reduce__(self) -> tuple[type[CxrAugError], tuple[str, str, str, str]]:
+        """Pickle by the parts, so that an error survives the way from a worker process."""
+        return type(self), (self.where, self.rule, self.found, self.mend)
+
 
 class InputError(CxrAugError):
     """A file or folder that is missing, unreadable or not what it should be."""

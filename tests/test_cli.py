@@ -24,6 +24,7 @@ COMMANDS = (
     "filter",
     "histogram",
     "phantom",
+    "plan",
     "run",
     "evaluate",
     "calibrate",
@@ -83,7 +84,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             {"experiment": "e.yaml", "set": ["a.b=1", "seeds=[0]"], "out": "r", "smoke": True},
         ),
         ("run e.yaml", "configs/run_experiment.json", {"experiment": "e.yaml", "set": [], "smoke": False}),
+        (
+            "run e.yaml o.yaml --scheduler local[2]",
+            "configs/run_experiment.json",
+            {"experiment": ["e.yaml", "o.yaml"], "set": [], "smoke": False, "scheduler": "local[2]"},
+        ),
+        (
+            "plan e.yaml --assume auroc=0.7 --out r",
+            "configs/plan_experiment.json",
+            {"experiment": "e.yaml", "set": [], "out": "r", "assume": {"auroc": "0.7"}},
+        ),
         ("report r", "configs/report.json", {"run_folder": "r"}),
+        ("report r --language ko", "configs/report.json", {"run_folder": "r", "language": "ko"}),
         (
             "evaluate r --manifest m.csv --out o --where resample=area --where view=PA=x",
             "configs/evaluate.json",
@@ -260,7 +272,7 @@ def test_wrong_usage_is_one_line_and_status_two(
         ("run configs/experiments/demo.yaml --set seds=[0] --out {out}", "key 'seds': unknown key; found 'seds'"),
         ("run configs/experiments/demo.yaml --set seeds --out {out}", "--set seeds: must read KEY=VALUE"),
         ("evaluate none --manifest m.csv --out {out}", "none/plan.json: file must exist"),
-        ("evaluate r --manifest m.csv --out {out} --where area", "--where area: must read COLUMN=VALUE"),
+        ("evaluate r --manifest m.csv --out {out} --where area", "--where area: must read NAME=VALUE"),
         ("report {out}", "{out}/results.json: file must exist"),
         ("sample none --finding Edema --n 2 --out {out}", "none: must be a model file, or a folder that holds"),
         ("predict none --images . --out {out}", "none: must be a model file, or a folder that holds"),
@@ -293,7 +305,7 @@ def test_bad_input_is_one_line_status_two_and_writes_nothing(
 )
 def test_one_set_takes_several_settings(given: list[str], settings: list[str]) -> None:
     args = build_parser().parse_args(spread_settings(given))
-    assert (args.experiment, args.set) == ("e.yaml", settings)
+    assert (args.experiment, args.set) == (["e.yaml"], settings)
 
 
 def test_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

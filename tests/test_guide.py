@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_cxraug.experiments.arms import ARMS
+from monai_cxraug.experiments.arms import ARMS, MODIFIERS
 from monai_cxraug.losses import imbalance
 from monai_cxraug.transforms import contrast, filters, geometry
 
@@ -19,11 +19,16 @@ TRANSFORMS = {
     for name in vars(module)
     if re.fullmatch(r"(Rand)?Radiograph\w+[a-ce-z]", name)
 }
+CONFIGS = ROOT / "bundles" / "chest_xray_classification" / "configs"
 OVERLAYS = sorted(
     path.stem
-    for kind in ("loss", "sampling", "contrast")
-    for path in (ROOT / "bundles" / "chest_xray_classification" / "configs").glob(f"{kind}_*.json")
+    for kind in ("loss", "sampling", "contrast", "schedule", "batch", "augment")
+    for path in CONFIGS.glob(f"{kind}_*.json")
 )
+#: overlays of kinds of which every one is an arm.
+OF_ARMS = [name for name in OVERLAYS if not name.startswith("recipe_")]
+#: settings of train.json that change what the classifier is trained on.
+SETTINGS = ("duplicates", "filtered", "synthetic", "shuffle_labels", "left_out_fold")
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
@@ -36,6 +41,12 @@ def test_every_overlay_is_in_the_guide(name: str) -> None:
     assert f"`{name}`" in GUIDE
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_training_set_is_in_the_guide(name: str) -> None:
+    assert f'"{name}"' in (CONFIGS / "train.json").read_text(encoding="utf-8")
+    assert f"`{name}`" in GUIDE
+
+
 def test_every_loss_names_its_paper() -> None:
     losses = [one for one in vars(imbalance).values() if isinstance(one, type) and one.__module__ == imbalance.__name__]
     named = [one for one in losses if one.__name__.endswith(("BCE", "Loss")) and one.__name__ != "MaskedLoss"]
@@ -45,5 +56,5 @@ def test_every_loss_names_its_paper() -> None:
 
 
 def test_every_remedy_is_an_arm() -> None:
-    used = {overlay for arm in ARMS.values() for overlay in arm.overlays}
-    assert set(OVERLAYS) - used == {"loss_logit_adjusted"}  # for sets of one class an image
+    used = {overlay for arm in (*ARMS.values(), *MODIFIERS.values()) for overlay in arm.overlays}
+    assert set(OF_ARMS) - used == {"loss_logit_adjusted"}  # for sets of one class an image

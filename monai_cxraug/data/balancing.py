@@ -23,7 +23,7 @@ from monai_cxraug.errors import ConfigError, InputError, LeakageError
 Rows = NDArray[np.int64]
 #: the class of images without a finding.
 NONE: Final = "none"
-#: first word of the seeds, so that two kinds of resampling share no numbers.
+#: last word of the seeds, so that two kinds of resampling share no numbers.
 _OVER, _UNDER, _BALANCED = 1, 2, 3
 
 
@@ -56,11 +56,10 @@ class Balancing(ABC):
     """
 
     def __init__(self, dataset: LabelledRows) -> None:
-        if strangers := sorted(dataset.splits() - {"train"}):
-            rule = "only training images may be resampled, after the split"
-            raise LeakageError(type(self).__name__, rule, f"images of split {strangers[0]!r}", "choose split 'train'")
-        self.length = len(dataset.label_matrix())
-        self.classes = label_classes(dataset.label_matrix(), dataset.findings)
+        refuse_resampling(dataset, type(self).__name__)
+        self._labels = dataset.label_matrix()
+        self.length = len(self._labels)
+        self.classes = label_classes(self._labels, dataset.findings)
         if len(self.classes) < 2:
             found = ", ".join(self.classes) or "none"
             raise InputError(type(self).__name__, "needs images of at least two classes", found, "check the labels")
@@ -78,12 +77,46 @@ class Balancing(ABC):
         drawn = np.bincount(self.rows(seed, epoch), minlength=self.length)
         return {name: int(drawn[rows].sum()) for name, rows in self.classes.items()}
 
+    def prior(self) -> list[float]:
+        """Share of each finding's positives among the known labels drawn in a pass, half an image added to both sides.
+
+        A network that starts at these shares need not first learn how rare a finding is; see ``PackRows.prior``.
+        """
+        drawn = self._labels[self.rows(0, 0)]
+        present, absent = (drawn == 1).sum(axis=0), (drawn == 0).sum(axis=0)
+        return [float(share) for share in (present + 0.5) / (present + absent + 1)]
+
     def _membership(self) -> NDArray[np.bool_]:
         """Rows times classes."""
         member = np.zeros((self.length, len(self.classes)), dtype=bool)
         for k, rows in enumerate(self.classes.values()):
             member[rows, k] = True
         return member
+
+
+def refuse_resampling(dataset: LabelledRows, where: str) -> None:
+    """Refuse to resample anything but training images."""
+    if strangers := sorted(dataset.splits() - {"train"}):
+        rule = "only training images may be resampled, after the split"
+        raise LeakageError(where, rule, f"images of split {strangers[0]!r}", "choose split 'train'")
+
+
+def take_turns(groups: Sequence[Rows], turns: int, rng: np.random.Generator) -> Rows:
+    """Draw from each group in turn; within a group every row as often as any other, give or take one.
+
+    Args:
+        groups: rows, at least one in each.
+        turns: draws from each group.
+        rng: of the order within the groups.
+
+    Returns:
+        ``[turns * len(groups)]`` rows.
+    """
+    columns = []
+    for rows in groups:
+        shuffles = [rng.permutation(rows) for _ in range(-(-turns // len(rows)))]
+        columns.append(np.concatenate(shuffles)[:turns])
+    return np.stack(columns, axis=1).ravel()
 
 
 def label_classes(labels: NDArray[np.float32], findings: Sequence[str]) -> dict[str, Rows]:
@@ -213,11 +246,7 @@ class ClassBalanced(Balancing):
     def rows(self, seed: int, epoch: int) -> Rows:
         """A turn of every class, again and again."""
         rng = np.random.default_rng([seed, epoch, _BALANCED])
-        columns = []
-        for rows in self.classes.values():
-            shuffles = [rng.permutation(rows) for _ in range(-(-self._turns // len(rows)))]
-            columns.append(np.concatenate(shuffles)[: self._turns])
-        return np.stack(columns, axis=1).ravel()
+        return take_turns(list(self.classes.values()), self._turns, rng)
 
 
 def _require_ratio(where: str, ratio: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from monai.data import Dataset
 from monai.transforms import Randomizable
 from numpy.typing import NDArray
 
+from monai_cxraug.data.folds import leave_out_fold
 from monai_cxraug.data.manifest import Manifest, Where, read_manifest, refuse_unreal_evaluation
 from monai_cxraug.data.pack import Pack
 from monai_cxraug.data.samplers import Draw
 from monai_cxraug.data.splits import choose_fraction
-from monai_cxraug.errors import ConfigError, InputError, nearest
+from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import IMAGE, LABEL, NAME, PATIENT, SOURCE
 from monai_cxraug.transforms.functional.contrast import CONTRASTS
 
@@ -38,10 +39,17 @@ class PackRows:
         fraction_seed: of the choice of patients.
         contrast: change of contrast that every image gets; a key of
             :data:`~monai_cxraug.transforms.functional.contrast.CONTRASTS`, or None.
+        left_out_fold: ``[k, K]`` keeps no image of the patients in fold k of K; see
+            :func:`~monai_cxraug.data.folds.leave_out_fold`. The folds are those of ``fraction_seed``.
+
+    Attributes:
+        origin: what all rows are, where that is not what the manifest's column ``source`` says.
 
     Raises:
-        ConfigError: the change of contrast is unknown.
+        ConfigError: the change of contrast is unknown, or there is no such fold.
     """
+
+    origin: str | None = None
 
     def __init__(
         self,
@@ -54,6 +62,7 @@ class PackRows:
         fraction: float = 1.0,
         fraction_seed: int = 0,
         contrast: str | None = None,
+        left_out_fold: Sequence[int] | None = None,
     ) -> None:
         if contrast is not None and contrast not in CONTRASTS:
             raise ConfigError(
@@ -67,10 +76,13 @@ class PackRows:
         self.pack.require_size(self.size)
         self.labels = torch.from_numpy(np.ascontiguousarray(self.manifest.label_matrix(self.findings)))
         self.rows = self.manifest.rows(split, where)
+        everyone = sorted(self.patients())
         if fraction != 1.0:
-            chosen = choose_fraction(sorted(self.patients()), fraction, fraction_seed)
-            patients = self.manifest["patient_id"].astype(str)
-            self.keep(np.isin(patients, sorted(chosen)), f"within the fraction {fraction}")
+            self._keep_patients(choose_fraction(everyone, fraction, fraction_seed), f"within the fraction {fraction}")
+        if left_out_fold is not None:
+            self._keep_patients(
+                leave_out_fold(everyone, left_out_fold, fraction_seed), f"outside fold {[*left_out_fold]}"
+            )
         if having is not None:
             self.keep(self.manifest.label(having) == 1, f"positive for {having!r}")
 
@@ -84,9 +96,17 @@ class PackRows:
             raise InputError(self.manifest.path, f"at least one image must be {rule}", "none", "check split and labels")
         self.rows = rows
 
+    def _keep_patients(self, patients: Collection[str], rule: str) -> None:
+        self.keep(np.isin(self.manifest["patient_id"].astype(str), sorted(patients)), rule)
+
     def patients(self) -> frozenset[str]:
         """Return the patients of the kept rows."""
         return self.manifest.patients(self.rows)
+
+    def origins(self) -> NDArray[np.object_]:
+        """Return what each kept row is, ``[N]``: a source, or ``duplicate``."""
+        found: NDArray[np.object_] = self.manifest["source"][self.rows]
+        return found if self.origin is None else np.full(len(self), self.origin, dtype=object)
 
     def label_rows(self) -> dict[str, int]:
         """Count the kept rows' label vectors: texts of ``1``, ``0`` and ``?`` (unknown), in the order of findings."""
@@ -109,10 +129,14 @@ class PackRows:
         pairs = zip(self.count(1), self.count(0), strict=True)
         return [(present + 0.5) / (present + absent + 1) for present, absent in pairs]
 
+    def picture(self, position: int) -> NDArray[np.float32]:
+        """Return the picture of the position-th kept row as it is stored, ``[size, size]`` in [0, 1]."""
+        return self.pack.image(int(self.rows[position]), self.size)
+
     def sample(self, position: int) -> Sample:
         """Return the sample dictionary of the position-th kept row."""
         row = int(self.rows[position])
-        image = torch.from_numpy(self.pack.image(row, self.size))[None]  # [1, H, W]
+        image = torch.from_numpy(self.picture(position))[None]  # [1, H, W]
         return {
             IMAGE: image if self.contrast is None else CONTRASTS[self.contrast](image),
             LABEL: self.labels[row].clone(),  # a transform may write into it
@@ -138,6 +162,11 @@ class PackDataset(Dataset):
         seed: of the random transforms.
         repeat_transform: another one, done first to samples that were drawn before in the same pass.
         contrast: change of contrast that every image gets, before any transform; see :class:`PackRows`.
+        left_out_fold: ``[k, K]`` keeps no image of the patients in fold k of K; see :class:`PackRows`.
+        trained_on: patients that a model was trained on, where its answers on these images are to be judged.
+
+    Raises:
+        LeakageError: an image is of a patient that the model was trained on, or is not real outside of training.
     """
 
     def __init__(
@@ -154,10 +183,16 @@ class PackDataset(Dataset):
         seed: int = 0,
         repeat_transform: Callable[[Sample], Sample] | None = None,
         contrast: str | None = None,
+        left_out_fold: Sequence[int] | None = None,
+        trained_on: Collection[str] = (),
     ) -> None:
-        self.parts = [PackRows(manifest, split, where, findings, size, having, fraction, fraction_seed, contrast)]
+        chosen = PackRows(
+            manifest, split, where, findings, size, having, fraction, fraction_seed, contrast, left_out_fold
+        )
+        self.parts = [chosen]
         self.seed, self.repeat_transform = seed, repeat_transform
         refuse_unreal_evaluation(self.real.manifest, self.real.rows)
+        refuse_trained_on(self.real, trained_on)
         super().__init__(list(range(len(self.real))), transform)
 
     @property
@@ -173,6 +208,10 @@ class PackDataset(Dataset):
     def label_matrix(self) -> NDArray[np.float32]:
         """Return the labels of all samples in order, ``[N, K]`` of 1, 0 and NaN."""
         return np.concatenate([part.label_matrix() for part in self.parts])
+
+    def origins(self) -> NDArray[np.object_]:
+        """Return what each sample is, ``[N]``: a source, or ``duplicate``."""
+        return np.concatenate([part.origins() for part in self.parts])
 
     def splits(self) -> frozenset[str]:
         """Return the splits of the samples."""
@@ -198,3 +237,19 @@ class PackDataset(Dataset):
             seed = np.random.SeedSequence([self.seed, *number]).generate_state(1)[0]
             transform.set_random_state(seed=int(seed))
         return transform
+
+
+def refuse_trained_on(rows: PackRows, trained_on: Collection[str]) -> None:
+    """Refuse to judge a model by patients that it has seen (evidence rule 1).
+
+    Args:
+        rows: the images to judge by.
+        trained_on: patients that the model was trained on.
+
+    Raises:
+        LeakageError: the two share a patient.
+    """
+    if shared := sorted(rows.patients() & frozenset(trained_on)):
+        rule = "images must be of patients that the model was not trained on"
+        found = f"{len(shared)} others, for example {shared[0]!r}"
+        raise LeakageError(rows.manifest.path, rule, found, "choose with --split and --where")

@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from monai_cxraug.artifacts import read_json
+from monai_cxraug.data.additions import (
+    ORIGINS,
+    UNREAL,
+    DuplicateRows,
+    FilteredRows,
+    keep_first,
+    parse_set,
+    shuffle_labels,
+)
 from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Where, read_manifest
@@ -35,18 +44,27 @@ class MixedDataset(PackDataset):
         seed: of duplicates and random transforms.
         fraction: share of the training patients to use.
         fraction_seed: of the choice of patients.
-        synthetic: folders of synthetic sets.
+        synthetic: synthetic sets, made here or elsewhere: folders, or ``{"folder": ..., "n": ...}`` for the first n
+            images of one.
         duplicates: finding to the number of real positive images to repeat.
+        filtered: finding to the number of filtered copies of real positive images
+            (:class:`~monai_cxraug.data.additions.FilteredRows`).
         held_out: evaluation images, ``{manifest, split, where}`` each, whose patients nothing may have seen. The other
             patients of ``manifest`` are held out in any case.
         allow_synthetic_majority: permit more synthetic than real images (evidence rule 2).
         repeat_transform: done first to samples that were drawn before in the same pass.
         contrast: change of contrast that every image gets, real and synthetic alike.
+        left_out_fold: ``[k, K]``: train without the patients of fold k of K; see
+            :func:`~monai_cxraug.data.folds.leave_out_fold`.
+        shuffle_labels: deal the labels of the synthetic images anew, as a placebo
+            (:func:`~monai_cxraug.data.additions.shuffle_labels`).
 
     Raises:
         LeakageError: a generator saw a patient outside the training images, or an evaluation patient is among them.
-        ConfigError: synthetic images are the majority without leave, or a count or key is not what it should be.
-        InputError: a synthetic set is missing, or there is no positive image to duplicate.
+        ConfigError: images of nobody (synthetic and external) are the majority without leave, or a count or key is not
+            what it should be. Filtered copies and duplicates count as real: each shows a patient of the training
+            images.
+        InputError: a synthetic set is missing, or there is no positive image to add again.
     """
 
     def __init__(
@@ -60,12 +78,15 @@ class MixedDataset(PackDataset):
         seed: int = 0,
         fraction: float = 1.0,
         fraction_seed: int = 0,
-        synthetic: Sequence[str | Path] = (),
+        synthetic: Sequence[str | Path | Mapping[str, Any]] = (),
         duplicates: Mapping[str, int] | None = None,
         held_out: Sequence[Mapping[str, Any]] = (),
         allow_synthetic_majority: bool = False,
         repeat_transform: Callable[[Sample], Sample] | None = None,
         contrast: str | None = None,
+        filtered: Mapping[str, int] | None = None,
+        left_out_fold: Sequence[int] | None = None,
+        shuffle_labels: bool = False,
     ) -> None:
         super().__init__(
             manifest,
@@ -79,12 +100,18 @@ class MixedDataset(PackDataset):
             seed=seed,
             repeat_transform=repeat_transform,
             contrast=contrast,
+            left_out_fold=left_out_fold,
         )
         outside = self._held_out_patients(held_out)
-        for folder in synthetic:
-            self.parts.append(self._admit(Path(folder), outside))
+        self._seen = self.real.patients()
+        for entry in synthetic:
+            self.parts.append(self._admit(*parse_set(entry), outside))
+        if shuffle_labels:
+            self._shuffle_labels()
         for finding, count in (duplicates or {}).items():
-            self.parts.append(self._duplicate(finding, count))
+            self.parts.append(DuplicateRows(self.real, finding, count, self.seed))
+        for finding, count in (filtered or {}).items():
+            self.parts.append(FilteredRows(self.real, finding, count, self.seed))
         self._refuse_majority(allow_synthetic_majority)
         self._ends = list(np.cumsum([len(part) for part in self.parts]))
         self.data = list(range(self._ends[-1]))
@@ -97,18 +124,20 @@ class MixedDataset(PackDataset):
         return self.parts[part], index - (self._ends[part - 1] if part else 0)
 
     def composition(self) -> dict[str, dict[str, int]]:
-        """Count positives per finding by origin.
+        """Count positives per finding by origin, as the classifier is told (with shuffled labels, those).
 
         Returns:
-            Finding to ``{"real", "duplicate", "synthetic"}`` counts of positive images.
+            Finding to ``{"real", "duplicate", "filtered", "synthetic", "external"}`` counts of positive images.
         """
-        counts = {name: {"real": 0, "duplicate": 0, "synthetic": 0} for name in self.findings}
-        for number, part in enumerate(self.parts):
-            origin = "real" if number == 0 else "duplicate" if part.manifest is self.real.manifest else "synthetic"
-            positive = (part.labels[part.rows] == 1).sum(dim=0)
-            for name, count in zip(self.findings, positive.tolist(), strict=True):
-                counts[name][origin] += int(count)
-        return counts
+        positive, origins = self.label_matrix() == 1, self.origins()
+        return {
+            name: {origin: int(positive[origins == origin, column].sum()) for origin in ORIGINS}
+            for column, name in enumerate(self.findings)
+        }
+
+    def patients_seen(self) -> list[str]:
+        """Return who must not judge a model trained on this: the patients shown, and those that generators saw."""
+        return sorted(self._seen)
 
     def _held_out_patients(self, held_out: Sequence[Mapping[str, Any]]) -> frozenset[str]:
         outside = self.real.manifest.patients() - self.real.patients()
@@ -124,28 +153,32 @@ class MixedDataset(PackDataset):
             outside |= judged
         return outside
 
-    def _admit(self, folder: Path, outside: frozenset[str]) -> PackRows:
+    def _admit(self, folder: Path, count: int | None, outside: frozenset[str]) -> PackRows:
         provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
         if "salt" in provenance:  # images made elsewhere; our own generators name patients as their manifest does
             refuse_different_salts({str(self.real.manifest.path): self.real.manifest.info, str(folder): provenance})
-        refuse_seen(_declared_patients(provenance, folder / "provenance.json"), outside, folder)
+        seen = _declared_patients(provenance, folder / "provenance.json")
+        refuse_seen(seen, outside, folder)
         part = PackRows(folder, findings=self.findings, size=self.real.size, contrast=self.real.contrast)
         if (part.manifest["source"] == "real").any():
             raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
+        keep_first(part, count, folder)
+        self._seen |= seen
         return part
 
-    def _duplicate(self, finding: str, count: int) -> PackRows:
-        if not isinstance(count, int) or count < 0:
-            raise ConfigError(f"duplicates {finding!r}", "must be a whole number of at least 0", repr(count), "mend it")
-        part = PackRows.__new__(PackRows)
-        part.__dict__.update(self.real.__dict__)  # the same manifest and pack, other rows
-        part.keep(self.real.manifest.label(finding) == 1, f"positive for {finding!r} to be duplicated")
-        part.rows = repeat_rows(part.rows, count, self.seed)
-        return part
+    def _shuffle_labels(self) -> None:
+        sets = self.parts[1:]
+        if not sets:
+            return
+        labels = np.concatenate([part.label_matrix() for part in sets])
+        dealt = shuffle_labels(labels, self.seed, self.real.prior())
+        ends = np.cumsum([len(part) for part in sets])[:-1]
+        for part, labels in zip(sets, np.split(dealt, ends), strict=True):
+            part.labels[torch.from_numpy(part.rows)] = torch.from_numpy(labels)
 
     def _refuse_majority(self, allowed: bool) -> None:
-        synthetic = sum(len(part) for part in self.parts[1:] if part.manifest is not self.real.manifest)
-        real = sum(len(part) for part in self.parts) - synthetic
+        synthetic = int(np.isin(self.origins().astype(str), UNREAL).sum())
+        real = len(self.origins()) - synthetic
         if synthetic > real and not allowed:
             raise ConfigError(
                 "allow_synthetic_majority",
@@ -162,13 +195,6 @@ def _declared_patients(provenance: Mapping[str, Any], path: Path) -> frozenset[s
         rule = "'patients_seen' must list the patients whose images trained the generator, as text"
         raise LeakageError(path, rule, repr(seen)[:60], "declare them; [] where none was seen")
     return frozenset(seen)
-
-
-def repeat_rows(rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Draw ``count`` of the rows, each as often as any other give or take one."""
-    rng = np.random.default_rng([seed, count])
-    whole = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
-    return np.concatenate([*whole, rows[:0]])[:count]
 
 
 def refuse_seen(seen: frozenset[str], outside: frozenset[str], where: object) -> None:

@@ -65,6 +65,8 @@ class SeededBatches(Sampler[list[Draw]]):
     In distributed training the processes take turns: of every ``world`` batches of one size each takes its own, and the
     numbers of the draws go on over all of them, so that no image is drawn twice in a pass by different processes.
 
+    The order may change once, at a draw that is fixed beforehand: the later order then begins its first pass.
+
     Args:
         order: which rows are drawn; a number n stands for n rows in random order.
         batch_size: images a batch (of each process), or a function of the images drawn so far (by all).
@@ -72,12 +74,15 @@ class SeededBatches(Sampler[list[Draw]]):
         steps: batches to yield; None never ends.
         rank: number of this process.
         world: number of processes.
+        then: order of the later draws; None keeps the first.
+        after: draws after which it takes over.
 
     Attributes:
         skip: batches already consumed; set it before iterating to resume.
 
     Raises:
-        ConfigError: a batch would need more images than a pass has, or rank and world do not fit.
+        ConfigError: a batch would need more images than a pass has, or rank and world do not fit, or of
+            ``then`` and ``after`` only one is given.
     """
 
     def __init__(
@@ -88,21 +93,24 @@ class SeededBatches(Sampler[list[Draw]]):
         steps: int | None = None,
         rank: int = 0,
         world: int = 1,
+        then: Order | int | None = None,
+        after: int | None = None,
     ) -> None:
         if not 0 <= rank < world:
             raise ConfigError("rank", "must be at least 0 and below the number of processes", f"{rank} of {world}")
-        self.order: Order = Shuffled(order) if isinstance(order, int) else order
+        #: first draw of each order, and the order.
+        self.stages: list[tuple[int, Order]] = [(0, _as_order(order)), *_later_stage(then, after)]
         self.seed, self.steps, self.rank, self.world = seed, steps, rank, world
         self.size_at: Callable[[int], int] = batch_size if callable(batch_size) else lambda seen: batch_size
         self.skip = 0
-        self._cached: tuple[int, NDArray[np.int64], NDArray[np.bool_]] | None = None
+        self._cached: tuple[tuple[int, int], NDArray[np.int64], NDArray[np.bool_]] | None = None
         self._require(self.size_at(0))
 
     def __len__(self) -> int:
-        """Return the number of batches of one pass over the data, or ``steps`` when that is given."""
+        """Return the number of batches of the first order's pass, or ``steps`` when that is given."""
         if self.steps is not None:
             return self.steps
-        return max(1, len(self.order) // (self.size_at(0) * self.world))
+        return max(1, len(self.stages[0][1]) // (self.size_at(0) * self.world))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         seen = 0
@@ -117,20 +125,35 @@ class SeededBatches(Sampler[list[Draw]]):
             batch += 1
 
     def _draw(self, number: int) -> Draw:
-        epoch, position = divmod(number, len(self.order))
-        if self._cached is None or self._cached[0] != epoch:
-            rows = self.order.rows(self.seed, epoch)
+        first, order = next(stage for stage in reversed(self.stages) if number >= stage[0])
+        epoch, position = divmod(number - first, len(order))
+        if self._cached is None or self._cached[0] != (first, epoch):
+            rows = order.rows(self.seed, epoch)
             again = np.ones(len(rows), dtype=bool)
             again[np.unique(rows, return_index=True)[1]] = False
-            self._cached = epoch, rows, again
+            self._cached = (first, epoch), rows, again
         _, rows, again = self._cached
         return Draw(int(rows[position]), number, bool(again[position]))
 
     def _require(self, size: int) -> None:
-        if size < 1 or size * self.world > len(self.order):
+        least = min(len(order) for _, order in self.stages)
+        if size < 1 or size * self.world > least:
             raise ConfigError(
                 "batch_size",
-                f"must be between 1 and the number of training images ({len(self.order)})",
+                f"must be between 1 and the number of training images ({least})",
                 size if self.world == 1 else f"{size} in each of {self.world} processes",
                 "lower the batch size or add images of this class",
             )
+
+
+def _as_order(order: Order | int) -> Order:
+    return Shuffled(order) if isinstance(order, int) else order
+
+
+def _later_stage(order: Order | int | None, after: int | None) -> list[tuple[int, Order]]:
+    if order is None and after is None:
+        return []
+    if order is None or type(after) is not int or after < 0:
+        rule = "a later order and the number of draws before it, at least 0, go together"
+        raise ConfigError("SeededBatches(then, after)", rule, f"{order} and {after}", "give both or neither")
+    return [(after, _as_order(order))]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_cxraug.artifacts import content_hash, file_hash, write_json
+import numpy as np
+
+from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
 from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.calibration import FILE, Calibration, read_calibration
-from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.additions import UNREAL
+from monai_cxraug.data.manifest import Manifest, read_manifest
 from monai_cxraug.errors import LeakageError
+from monai_cxraug.experiments.declared import describe_endpoint
 from monai_cxraug.experiments.experiment import DataSpec
-from monai_cxraug.experiments.plan import CellPlan, Plan, data_spec
+from monai_cxraug.experiments.plan import FOLDERS, CellPlan, Plan, SyntheticPlan, data_spec, stage_folder
 from monai_cxraug.experiments.provenance import environment
 from monai_cxraug.experiments.results import SCHEMA, compute_results
+from monai_cxraug.experiments.shift import shift_rows
 from monai_cxraug.experiments.stage import read_record, read_timing
+from monai_cxraug.experiments.subgroups import group_images
+from monai_cxraug.metrics.permutation import find_permutations
 from monai_cxraug.predictions import Predictions, read_predictions
 
 Row = dict[str, Any]
@@ -35,10 +43,16 @@ def write_results(run: Path, plan: Plan) -> Path:
         InputError: a cell is not done.
     """
     paths = {cell.id: run / "cells" / cell.id / "predictions.csv" for cell in plan.cells}
-    composition = [row for cell in plan.cells for row in _composition(run, cell, plan)]
     hashes = {f"{role} manifest": read_manifest(path).hash() for role, path in plan.manifests.items()}
     role, _ = plan.experiment.data.judged
-    return _write(run, run, plan, paths, role, hashes, {"composition": composition, "cost": _cost(run, plan)})
+    more: Row = {
+        "declared": describe_endpoint(run),
+        "composition": [row for cell in plan.cells for row in _composition(run, cell, plan)],
+        "synthetic": [_synthetic(run, one) for one in plan.synthetic],
+        "cost": _cost(run, plan),
+    }
+    judged = _Judged(run, plan, read_manifest(plan.manifests[role]), role)
+    return judged.write(run, paths, hashes, more)
 
 
 def evaluate_run(run: Path, plan: Plan, images: DataSpec, out: Path, say: Callable[[str], None] = print) -> Path:
@@ -70,20 +84,38 @@ def evaluate_run(run: Path, plan: Plan, images: DataSpec, out: Path, say: Callab
         run_stage(config, {"bundle_root": str(config.parents[1]), **settings, **data_spec(images, manifest.path)})
         say(f"[{number}/{len(paths)}] cell {name}")
     (out / "metrics.json").unlink(missing_ok=True)  # of the last cell alone; results.json has them all
-    return _write(run, out, plan, paths, "evaluation", {"manifest": manifest.hash()}, {"composition": [], "cost": []})
+    more: Row = {"declared": describe_endpoint(run), "composition": [], "cost": []}
+    return _Judged(run, plan, manifest, "evaluation").write(out, paths, {"manifest": manifest.hash()}, more)
 
 
-def _write(
-    run: Path, folder: Path, plan: Plan, paths: Mapping[str, Path], split: str, hashes: Mapping[str, str], more: Row
-) -> Path:
-    tables: dict[str, Predictions] = {name: read_predictions(path) for name, path in paths.items()}
-    found = compute_results(plan, tables, split, _calibrations(run, plan))
-    hashes = {"experiment": content_hash(plan.experiment.document()), **hashes}
-    hashes |= {f"predictions {name}": file_hash(path) for name, path in paths.items()}
-    provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
-    document = {**found, **more, "warnings": _warnings(plan), "provenance": provenance}
-    write_json(folder / "results.json", SCHEMA, document)
-    return folder / "results.json"
+@dataclass(frozen=True)
+class _Judged:
+    """The images that the cells of a run answered on, and the way from their answers to ``results.json``."""
+
+    run: Path
+    plan: Plan
+    manifest: Manifest
+    split: str
+
+    def write(self, folder: Path, paths: Mapping[str, Path], hashes: Mapping[str, str], more: Row) -> Path:
+        plan = self.plan
+        tables: dict[str, Predictions] = {name: read_predictions(path) for name, path in paths.items()}
+        groups = group_images(self.manifest, next(iter(tables.values())).images)
+        found = compute_results(plan, tables, self.split, _calibrations(self.run, plan), groups)
+        hashes = {"experiment": content_hash(plan.experiment.document()), **hashes}
+        hashes |= {f"predictions {name}": file_hash(path) for name, path in paths.items()}
+        provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
+        shift = [] if folder == self.run else self._shift(found["operating"])
+        warnings = [*_warnings(plan), *_permuted(plan, tables)]
+        document = {**found, **more, "shift": shift, "warnings": warnings, "provenance": provenance}
+        write_json(folder / "results.json", SCHEMA, document)
+        return folder / "results.json"
+
+    def _shift(self, here: Sequence[Row]) -> list[Row]:
+        """Measures on other images beside those of the run; nothing where the run has none."""
+        path = self.run / "results.json"
+        there = load_json(path).get("operating", []) if path.exists() else []
+        return shift_rows(here, there, self.plan.experiment.findings)
 
 
 def _calibrations(run: Path, plan: Plan) -> dict[str, Calibration]:
@@ -100,26 +132,64 @@ def _refuse_seen_patients(run: Path, plan: Plan, patients: frozenset[str], where
 
 
 def _composition(run: Path, cell: CellPlan, plan: Plan) -> list[Row]:
-    """Positives of each studied finding by origin, and the synthetic share among them."""
+    """Positives of each finding by origin, and the share of them that shows nobody."""
     counts = read_record(run / "cells" / cell.id)["about"]["composition"]
     rows = []
-    for finding in plan.experiment.findings:
+    for finding in plan.classes:
         total = sum(counts[finding].values())
-        share = counts[finding]["synthetic"] / total if total else 0.0
+        unreal = sum(counts[finding].get(origin, 0) for origin in UNREAL)
+        share = unreal / total if total else 0.0
         group = {"arm": cell.arm, "fraction": cell.fraction, "ratio": cell.ratio, "seed": cell.seed}
         rows.append({**group, "finding": finding, **counts[finding], "share": share})
     return rows
 
 
+def _synthetic(run: Path, one: SyntheticPlan) -> Row:
+    """What a synthetic set says about its origin: how many were drawn, accepted, and near a training image."""
+    provenance = load_json(stage_folder(run, one) / "provenance.json")
+    audit = provenance.get("memorisation_audit") or {"not run": "made before there was an audit"}
+    named = {"id": one.id, "generator": one.generator, "finding": one.finding, "seed": one.seed, "n": one.n}
+    drawn = {"drawn": provenance.get("drawn", one.n), "acceptance_rate": provenance.get("acceptance_rate")}
+    kept = (
+        "verdict",
+        "near",
+        "share",
+        "interval",
+        "expected_share",
+        "threshold",
+        "copies",
+        "training_images",
+        "not run",
+    )
+    return {
+        **named,
+        **drawn,
+        "rejected": provenance.get("rejected", {}),
+        "audit": {key.replace(" ", "_"): audit.get(key) for key in kept},
+    }
+
+
+#: kind of a stage in the list of costs.
+_STAGES: Mapping[str, str] = {"generators": "generator", "judges": "judge", "synthetic": "sampling", "cells": "cell"}
+
+
 def _cost(run: Path, plan: Plan) -> list[Row]:
-    stages = [("generator", "generators", one.id) for one in plan.generators]
-    stages += [("sampling", "synthetic", one.id) for one in plan.synthetic]
-    stages += [("cell", "cells", one.id) for one in plan.cells]
     rows = []
-    for stage, folder, name in stages:
-        timing = read_timing(run / folder / name)
-        rows.append({"stage": stage, "id": name, "seconds": timing.get("seconds"), "images": timing.get("images")})
+    for one in plan.stages():
+        timing = read_timing(stage_folder(run, one))
+        named = {"stage": _STAGES[FOLDERS[type(one)]], "id": one.id}
+        rows.append({**named, "seconds": timing.get("seconds"), "images": timing.get("images")})
     return rows
+
+
+def _permuted(plan: Plan, tables: Mapping[str, Predictions]) -> list[str]:
+    """Say which label columns fit each other's scores better than their own: published tables have been wrong there."""
+    chosen = [tables[cell.id] for cell in plan.cells if cell.arm == plan.cells[0].arm and cell.fraction == 1]
+    if not chosen:
+        return []
+    first = chosen[0]
+    found = find_permutations(np.stack([table.probs for table in chosen]), first.labels, first.patients)
+    return [f"{_sentence(one.describe(first.findings))}" for one in found]
 
 
 def _warnings(plan: Plan) -> list[str]:
@@ -128,3 +198,7 @@ def _warnings(plan: Plan) -> list[str]:
     if plan.experiment.allow_synthetic_majority:
         lines.append("The experiment allows synthetic images to be the majority of the training set.")
     return lines
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -16,10 +16,15 @@ from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.summary import describe
+from monai_cxraug.errors import ConfigError, nearest
 from monai_cxraug.experiments.collect import evaluate_run, write_results
-from monai_cxraug.experiments.experiment import DataSpec, Experiment, load_experiment
+from monai_cxraug.experiments.declaration import load_experiment
+from monai_cxraug.experiments.experiment import DataSpec, Experiment
+from monai_cxraug.experiments.forecast import FILE, forecast
 from monai_cxraug.experiments.plan import read_plan
 from monai_cxraug.experiments.runner import Runner
+from monai_cxraug.experiments.stages import Hand
+from monai_cxraug.metrics.power import Assumptions
 
 
 @dataclass(frozen=True)
@@ -93,16 +98,18 @@ class RunExperiment:
     """``cxraug run``: everything that an experiment file declares.
 
     Args:
-        file: the experiment file.
+        file: the experiment file, or a list of it and its overlays.
         out: folder of the run; default ``runs/<name>``.
         settings: overrides, ``key.key=value`` each; a single one may stand alone.
         smoke: tiny budget on generated phantoms in the source's own layout.
+        scheduler: where the stages run; see :class:`~monai_cxraug.experiments.runner.Runner`.
     """
 
-    file: str | Path
+    file: str | Path | Sequence[str | Path]
     out: str | Path | None = None
     settings: Sequence[str] | str | None = None
     smoke: bool = False
+    scheduler: str | None = None
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -117,7 +124,53 @@ class RunExperiment:
 
     def run(self) -> Path:
         """Run what is not done yet and return the path of ``results.json``."""
-        return Runner(self.experiment, self.folder, self.smoke, say, progress_bar("prepare")).execute()
+        return self.runner.execute()
+
+    @property
+    def runner(self) -> Runner:
+        """What runs it."""
+        return Runner(self.experiment, self.folder, self.smoke, say, progress_bar("prepare"), self.scheduler)
+
+
+@dataclass(frozen=True)
+class PlanExperiment:
+    """First half of ``cxraug plan``: what an experiment will cost and what it will be able to find.
+
+    Images are prepared, which the run needs anyway; nothing is trained but a few steps that tell the time.
+
+    Args:
+        file: the experiment file, or a list of it and its overlays.
+        out: folder of the run; default ``runs/<name>``.
+        settings: overrides, ``key.key=value`` each; a single one may stand alone.
+        assume: what is assumed about networks not trained yet: values of
+            :class:`~monai_cxraug.metrics.power.Assumptions`.
+    """
+
+    file: str | Path | Sequence[str | Path]
+    out: str | Path | None = None
+    settings: Sequence[str] | str | None = None
+    assume: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def _job(self) -> RunExperiment:
+        return RunExperiment(self.file, self.out, self.settings)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self._job.folder
+
+    def run(self) -> Path:
+        """Forecast and return the path of ``forecast.json``."""
+        names = [entry.name for entry in fields(Assumptions)]
+        for name in self.assume:
+            if name not in names:
+                raise ConfigError(f"--assume {name}", "unknown assumption", repr(name), nearest(name, names))
+        assumed = Assumptions(**{name: float(value) for name, value in self.assume.items()})
+        runner = self._job.runner
+        found = forecast(Hand(runner.plan(), self.folder), assumed, lambda line: print(line, file=sys.stderr))
+        found.write(self.folder / FILE)
+        return self.folder / FILE
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from monai_cxraug.bundle_config import refuse_active
+from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.resampling import Fit
-from monai_cxraug.errors import ConfigError, InputError, nearest
+from monai_cxraug.errors import ConfigError, nearest
 from monai_cxraug.experiments.arms import find_arm
 from monai_cxraug.metrics.operating import YOUDEN, parse_rule
-
-DATA_VARIABLE = "CXRAUG_DATA"
-_SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
 
 T = TypeVar("T")
 
@@ -110,6 +102,27 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Screening:
+    """Judges that accept or reject synthetic images, for arms that are ``screened``.
+
+    The judges are classifiers, trained as the arm ``plain`` is, on training patients only. Two rules, or both: system
+    A's rejects what looks like one of the common findings ``reject``; the other keeps what shows the intended finding
+    as clearly as real positives do that the judge was not trained on.
+
+    Args:
+        reject: findings that no accepted image may show.
+        threshold: probability from which an image counts as showing one of them.
+        accept_share: share of the real positives that would be accepted; None for no such rule.
+        folds: judges, each trained without one fold of the training patients; 1 is one judge trained on all of them.
+    """
+
+    reject: Sequence[str] = ()
+    threshold: float = 0.5
+    accept_share: float | None = None
+    folds: int = 1
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """The primary comparison, declared before the run.
 
@@ -148,6 +161,9 @@ class Experiment:
         budget: what training may cost.
         threshold: rule by which each cell's thresholds are chosen on ``validation`` before it is judged on ``test``;
             see :func:`~monai_cxraug.metrics.operating.parse_rule`. Without both, thresholds are 0.5.
+        screening: how synthetic images are judged; needed by arms that are ``screened``.
+        filters: filters of ``filtered_real`` and ``filtered_gan``: one copy of each training image a filter.
+        external: finding to a folder of images made elsewhere, for the arm ``external``.
         allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
     """
 
@@ -163,36 +179,14 @@ class Experiment:
     seeds: Sequence[int] = (0,)
     budget: Budget = field(default_factory=Budget)
     threshold: str = YOUDEN
+    screening: Screening | None = None
+    filters: Sequence[str] = ("gaussian", "unsharp", "minimum")
+    external: Mapping[str, str] = field(default_factory=dict)
     allow_synthetic_majority: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the experiment as plain values."""
         return asdict(self)
-
-
-def load_experiment(path: str | Path, settings: Sequence[str] = (), substitute: bool = True) -> Experiment:
-    """Read, override and check an experiment file.
-
-    Args:
-        path: YAML file.
-        settings: overrides, ``key.key=value`` each; the value is YAML.
-        substitute: replace ``${CXRAUG_DATA}``; a smoke run needs no data and leaves it.
-
-    Returns:
-        The experiment.
-
-    Raises:
-        InputError: the file is missing or not YAML.
-        ConfigError: a key or value breaks a rule; unknown keys come with the nearest known one.
-    """
-    path = Path(path)
-    document = _read_yaml(path)
-    for setting in settings:
-        _override(document, setting)
-    if substitute:
-        document = _substitute(document, str(path))
-    refuse_active({key: value for key, value in document.items() if substitute or key != "data"}, str(path))
-    return make_experiment(document, str(path))
 
 
 def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
@@ -210,9 +204,10 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
         "data": _data,
         "budget": _maker(Budget),
         "endpoint": _maker(Endpoint),
+        "screening": _maker(Screening),
     }
     for key, make in nested.items():
-        if key in values:
+        if values.get(key) is not None or (key == "endpoint" and key in values):
             values[key] = make(values[key], f"{where} key {key!r}")
     experiment = _make(Experiment, values, where)
     _check(experiment, where)
@@ -220,7 +215,7 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
 
 
 def _data(value: Any, where: str) -> Data:
-    _require_mapping(value, where)
+    require_mapping(value, where)
     given = {role: spec for role, spec in value.items() if spec is not None}
     specs = {role: _make(DataSpec, spec, f"{where} {role!r}") for role, spec in given.items()}
     return _make(Data, specs, where)
@@ -232,7 +227,7 @@ def _maker(cls: type[T]) -> Callable[[Any, str], T]:
 
 def _make(cls: type[T], value: Any, where: str) -> T:
     """Build a dataclass from a mapping whose keys must be its fields."""
-    _require_mapping(value, where)
+    require_mapping(value, where)
     known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     for key in value:
         if key not in known:
@@ -241,7 +236,8 @@ def _make(cls: type[T], value: Any, where: str) -> T:
         required = entry.default is MISSING and entry.default_factory is MISSING
         if required and value.get(name) is None:
             raise ConfigError(f"{where} key {name!r}", "a value is required", "none", f"add '{name}: …'")
-    return cls(**value)
+    # a null is the default, so that an overlay can take back what the file before it says
+    return cls(**{name: given for name, given in value.items() if given is not None})
 
 
 def _check(experiment: Experiment, where: str) -> None:
@@ -260,6 +256,7 @@ def _check(experiment: Experiment, where: str) -> None:
     if experiment.endpoint.metric != "auroc":
         raise ConfigError(f"{where} key 'endpoint.metric'", "must be auroc", repr(experiment.endpoint.metric))
     parse_rule(experiment.threshold, f"{where} key 'threshold'")
+    _check_made(experiment, where)
     for role, spec in experiment.data.roles().items():
         if (spec.source is None) == (spec.manifest is None):
             rule = "give either 'source' or 'manifest'"
@@ -267,6 +264,37 @@ def _check(experiment: Experiment, where: str) -> None:
         if spec.source is not None:
             spec.request()
     _ = experiment.data.judged
+
+
+def _check_made(experiment: Experiment, where: str) -> None:
+    """What synthetic images come from must be declared."""
+    makings = [making for arm in experiment.arms if (making := find_arm(arm).making)]
+    if any(making.screened for making in makings):
+        if experiment.screening is None:
+            mend = "add 'screening: {accept_share: 0.75, folds: 3}'"
+            raise ConfigError(f"{where} key 'screening'", "is needed by arms that are screened", "none", mend)
+        _check_screening(experiment.screening, f"{where} key 'screening'")
+    if any(making.origin == "external" for making in makings):
+        for finding in experiment.findings:
+            if finding not in experiment.external:
+                rule, mend = "the arm 'external' needs a folder for each studied finding", f"add '{finding}: FOLDER'"
+                raise ConfigError(f"{where} key 'external'", rule, f"none for {finding!r}", mend)
+    FilterAugment("", "", experiment.filters)  # refuses unknown names
+
+
+def _check_screening(screening: Screening, where: str) -> None:
+    share = screening.accept_share
+    if not screening.reject and share is None:
+        raise ConfigError(where, "must say what is rejected or accepted", "neither", "give 'reject' or 'accept_share'")
+    for key, value in (("threshold", screening.threshold), ("accept_share", share)):
+        if value is not None and not (_is_number(value) and 0 < value < 1):
+            raise ConfigError(f"{where} {key!r}", "must be a number between 0 and 1", repr(value), "mend it")
+    folds = screening.folds
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
+        raise ConfigError(f"{where} 'folds'", "must be a whole number of at least 1", repr(folds), "mend it")
+    if share is not None and folds < 2:
+        rule = "'accept_share' needs judges that were not trained on what they judge: at least 2 folds"
+        raise ConfigError(f"{where} 'folds'", rule, folds, "give 'folds: 3'")
 
 
 def _check_lists(experiment: Experiment, where: str) -> None:
@@ -292,52 +320,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, "experiment file must exist", error.strerror or error, "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, "must be YAML", error, "mend the file") from None
-    _require_mapping(document, str(path))
-    return dict(document)
+def require_mapping(value: Any, where: str) -> None:
+    """Refuse what is no mapping.
 
-
-def _override(document: dict[str, Any], setting: str) -> None:
-    name, sign, text = setting.partition("=")
-    if not sign or not name:
-        raise ConfigError(f"--set {setting}", "must read KEY=VALUE", repr(setting), "for example seeds=[0,1]")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {name}", "the value must be YAML", error, "quote it") from None
-    *parents, last = name.split(".")
-    for parent in parents:
-        document = document.setdefault(parent, {})
-        _require_mapping(document, f"--set {name}")
-    document[last] = value
-
-
-def _substitute(value: Any, where: str) -> Any:
-    if isinstance(value, str):
-        return _SUBSTITUTION.sub(lambda match: _variable(match.group(1), where), value)
-    if isinstance(value, Mapping):
-        return {key: _substitute(item, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, where) for item in value]
-    return value
-
-
-def _variable(name: str, where: str) -> str:
-    if name != DATA_VARIABLE:
-        raise ConfigError(where, f"only ${{{DATA_VARIABLE}}} is substituted", f"${{{name}}}", "write the value itself")
-    value = os.environ.get(DATA_VARIABLE)
-    if not value:
-        mend = f"set {DATA_VARIABLE} to the folder of the data, or try --smoke"
-        raise ConfigError(where, f"uses ${{{DATA_VARIABLE}}}", "the variable is not set", mend)
-    return value
-
-
-def _require_mapping(value: Any, where: str) -> None:
+    Raises:
+        ConfigError: naming what was found.
+    """
     if not isinstance(value, Mapping):
         raise ConfigError(where, "must be a mapping of keys to values", type(value).__name__, "mend the file")

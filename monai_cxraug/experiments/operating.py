@@ -1,4 +1,4 @@
-"""How often each arm's answers are right, at thresholds that were chosen on other images; how far to believe them."""
+"""All that is measured of arms beside AUROC, at thresholds that were chosen on other images, and how arms change it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from monai_cxraug.calibration import Calibration
 from monai_cxraug.experiments.plan import CellPlan
 from monai_cxraug.metrics.calibration import calibration_error
-from monai_cxraug.metrics.operating import rates
+from monai_cxraug.metrics.curves import precision_recall_points, reliability_points, roc_points
+from monai_cxraug.metrics.measures import NAMES, measure_change, measure_seeds
 from monai_cxraug.predictions import Predictions
 
 #: threshold where there are no images to choose one on.
 UNCHOSEN: Final = 0.5
+#: measures whose getting worse is harm, whatever AUROC says, and whether more is worse.
+HARM: Final[Mapping[str, bool]] = {"sensitivity": False, "specificity": False, "brier": True, "ece": True}
 
 
 @dataclass(frozen=True)
@@ -41,40 +44,98 @@ class Answers:
         """Take the answers of some cells out of those of all."""
         return cls(cells, [tables[cell.id] for cell in cells], [fitted.get(cell.id) for cell in cells])
 
-    def rows(self, replicates: int) -> list[dict[str, Any]]:
+    def rows(self, studied: Sequence[str], replicates: int) -> list[dict[str, Any]]:
         """Measure every finding, seed by seed and over all seeds.
 
         Args:
+            studied: findings whose measures over all seeds get intervals.
             replicates: bootstrap replicates over patients and seeds.
 
         Returns:
-            Rows for ``results.json``; a rate that a missing class forbids is None.
+            Rows for ``results.json``; a measure that a missing class forbids is None.
         """
         chosen: list[tuple[int | str, list[int]]] = [(cell.seed, [s]) for s, cell in enumerate(self.cells)]
         chosen.append(("all", list(range(len(self.cells)))))
-        findings = range(len(self.tables[0].findings))
-        return [self._row(column, seed, some, replicates) for column in findings for seed, some in chosen]
+        rows = []
+        for column, finding in enumerate(self.tables[0].findings):
+            for seed, some in chosen:
+                count = replicates if seed == "all" and finding in studied else 0
+                rows.append(self._row(column, seed, some, count))
+        return rows
+
+    def change(self, other: Answers, finding: str, replicates: int) -> list[dict[str, Any]]:
+        """Measure what these answers change against others for the worse or better, beside AUROC.
+
+        Args:
+            other: answers of the reference, same seeds and images.
+            finding: one of the findings.
+            replicates: bootstrap replicates over patients and seeds.
+
+        Returns:
+            One row a measure of :data:`HARM`: ``measure``, ``difference``, ``interval`` and ``worse``, whether the
+            whole interval lies on the bad side.
+        """
+        first, column = self.tables[0], self.tables[0].findings.index(finding)
+        sides = [(each._column(column), each._cuts(column)) for each in (self, other)]
+        found = measure_change(*sides[0], *sides[1], first.labels[:, column], first.patients, replicates)
+        rows = []
+        for name, more_is_worse in HARM.items():
+            value, interval = found[name]
+            worse = interval is not None and (interval[0] > 0 if more_is_worse else interval[1] < 0)
+            rows.append(
+                {
+                    "finding": finding,
+                    "measure": name,
+                    "difference": _number(value),
+                    "interval": interval and list(interval),
+                    "worse": worse,
+                }
+            )
+        return rows
+
+    def curves(self, finding: str) -> list[dict[str, Any]]:
+        """Points of each seed's ROC, precision-recall and reliability curves of one finding."""
+        first, column = self.tables[0], self.tables[0].findings.index(finding)
+        labels = first.labels[:, column]
+        if not {0.0, 1.0} <= set(labels):
+            return []
+        rows: list[dict[str, Any]] = []
+        for cell, probs in zip(self.cells, self._column(column), strict=True):
+            for kind, points in (("roc", roc_points), ("precision_recall", precision_recall_points)):
+                curve = points(probs, labels)
+                rows.append({"kind": kind, "seed": cell.seed, "finding": finding, **_thin(curve.x, curve.y)})
+            bins = reliability_points(probs, labels)
+            rows.append(
+                {
+                    "kind": "reliability",
+                    "seed": cell.seed,
+                    "finding": finding,
+                    "x": bins.mean.tolist(),
+                    "y": bins.share.tolist(),
+                    "images": bins.images.tolist(),
+                }
+            )
+        return rows
 
     def _row(self, column: int, seed: int | str, some: Sequence[int], replicates: int) -> dict[str, Any]:
         first = self.tables[0]
         labels, finding = first.labels[:, column], first.findings[column]
         before = np.stack([self.tables[s].probs[:, column] for s in some])
-        after = np.stack([self._probs(s)[:, column] for s in some])
-        cuts = np.array([self._thresholds(s)[column] for s in some])
-        found = rates(after, cuts, labels, first.patients, replicates)
+        after, cuts = self._column(column)[list(some)], self._cuts(column)[list(some)]
+        found = measure_seeds(after, labels, cuts, first.patients, replicates)
         own = self.calibrations[some[0]] if seed != "all" else None
         return {
             "seed": seed,
             "finding": finding,
-            "n": int((~np.isnan(labels)).sum()),
-            "positives": int((labels == 1).sum()),
+            "n": found.n,
+            "positives": found.positives,
+            "skipped": found.skipped,
             "rule": self.rule,
             "threshold": _number(cuts[0]) if seed != "all" else None,
             "temperature": own.findings[finding].temperature if own else None,
-            **{name: _number(rate.value) for name, rate in found.items()},
-            **{f"{name}_interval": rate.interval and list(rate.interval) for name, rate in found.items()},
-            "calibration_error": _mean_error(after, labels),
-            "calibration_error_before": _mean_error(before, labels),
+            **{name: _number(getattr(found, name)) for name in NAMES},
+            **{f"{name}_interval": ends and list(ends) for name, ends in found.intervals.items()},
+            "ece_before": _number(float(np.mean([calibration_error(row, labels) for row in before]))),
         }
 
     @property
@@ -83,17 +144,23 @@ class Answers:
         first = self.calibrations[0]
         return first.rule if first else f"threshold={UNCHOSEN:g}"
 
-    def _probs(self, s: int) -> NDArray[np.float64]:
-        fitted, table = self.calibrations[s], self.tables[s]
-        return fitted.probabilities(table) if fitted else table.probs
+    def _column(self, column: int) -> NDArray[np.float64]:
+        """Probabilities ``[S, n]`` of one finding, at the temperatures that were fitted."""
+        pairs = zip(self.calibrations, self.tables, strict=True)
+        tables = [fitted.probabilities(table) if fitted else table.probs for fitted, table in pairs]
+        return np.stack([table[:, column] for table in tables])
 
-    def _thresholds(self, s: int) -> NDArray[np.float64]:
-        fitted, table = self.calibrations[s], self.tables[s]
-        return fitted.thresholds(table) if fitted else np.full(len(table.findings), UNCHOSEN)
+    def _cuts(self, column: int) -> NDArray[np.float64]:
+        """Thresholds ``[S]`` of one finding."""
+        pairs = zip(self.calibrations, self.tables, strict=True)
+        cuts = [fitted.thresholds(table)[column] if fitted else UNCHOSEN for fitted, table in pairs]
+        return np.array(cuts, dtype=np.float64)
 
 
-def _mean_error(probs: NDArray[np.float64], labels: NDArray[np.float64]) -> float | None:
-    return _number(float(np.mean([calibration_error(row, labels) for row in probs])))
+def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int = 120) -> dict[str, list[float]]:
+    """At most so many points of a curve, its ends among them: a report draws no finer."""
+    kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
+    return {"x": x[kept].round(5).tolist(), "y": y[kept].round(5).tolist()}
 
 
 def _number(value: float) -> float | None:

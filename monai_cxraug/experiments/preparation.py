@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_cxraug.artifacts import content_hash
+from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.experiments.experiment import Budget, Data, DataSpec, Experiment
+from monai_cxraug.experiments.plan import FILTERED
 
 #: source to the phantoms that imitate it; every other source is imitated in the layout of ChestX-ray14.
 _LAYOUTS: Mapping[str, str] = {"nih": "nih", "chexpert": "chexpert", "kermany": "kermany", "folder": "skin"}
@@ -35,6 +37,16 @@ class Preparation:
         """Return the manifest of each role, made when it is not there yet."""
         return {role: self._manifest(spec) for role, spec in data.roles().items()}
 
+    def filtered(self, manifest: Path, filters: Sequence[str]) -> Mapping[str, Path]:
+        """Return, under its role, the manifest of the training images with their filtered copies.
+
+        Args:
+            manifest: of the training images.
+            filters: one copy of each image a filter.
+        """
+        folder = self.run / "data" / content_hash([FILTERED, read_manifest(manifest).hash(), list(filters)])[:12]
+        return {FILTERED: FilterAugment(manifest, folder, list(filters), self.progress).run()}
+
     def _manifest(self, spec: DataSpec) -> Path:
         if spec.manifest is not None:
             return read_manifest(spec.manifest).path
@@ -43,7 +55,8 @@ class Preparation:
 
 
 def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
-    """Shrink an experiment: phantoms instead of its images, one seed, few bootstrap replicates, the smoke overlays.
+    """Shrink an experiment: phantoms instead of its images, one seed, its largest fraction and first ratio, the smoke
+    overlays, few bootstrap replicates.
 
     The network and the recipe stay, so that what is declared is what runs, for a few steps.
 
@@ -58,8 +71,16 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     network = {key: value for key, value in declared.classifier.items() if key in _SMOKE_KEEPS}
     budget = Budget({}, network, declared.recipe, declared.threads, SMOKE_REPLICATES)
     title = f"Smoke run on phantoms, its numbers mean nothing: {experiment.title or experiment.name}"
-    data, seeds = replace(experiment.data, **roles), experiment.seeds[:1]
-    return replace(experiment, title=title, data=data, seeds=seeds, budget=budget)
+    return replace(
+        experiment,
+        title=title,
+        data=replace(experiment.data, **roles),
+        budget=budget,
+        endpoint=replace(experiment.endpoint, fraction=None, ratio=None),
+        seeds=experiment.seeds[:1],
+        fractions=[max(experiment.fractions)],
+        ratios=experiment.ratios[:1],
+    )
 
 
 def _phantoms(spec: DataSpec, folder: Path) -> DataSpec:

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.calibration import Calibration
 from monai_cxraug.errors import StateError
-from monai_cxraug.experiments.arms import find_arm, missing_controls
+from monai_cxraug.experiments.arms import missing_controls
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.operating import Answers
 from monai_cxraug.experiments.plan import CellPlan, Plan
-from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate, holm
+from monai_cxraug.experiments.subgroups import subgroup_rows
+from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate
+from monai_cxraug.metrics.multiplicity import benjamini_hochberg, holm
 from monai_cxraug.predictions import Predictions, read_predictions
 
-SCHEMA = "cxraug.results/1"
+SCHEMA = "cxraug.results/2"
 METRICS_SCHEMA = "cxraug.metrics/1"
 MACRO = "macro"
 _LEVEL = 0.05
@@ -46,6 +48,7 @@ def compute_results(
     predictions: Mapping[str, Predictions],
     split: str,
     calibrations: Mapping[str, Calibration] | None = None,
+    subgroups: Mapping[str, NDArray[np.str_]] | None = None,
 ) -> dict[str, Any]:
     """Estimate every arm and compare those the experiment asks about.
 
@@ -54,9 +57,11 @@ def compute_results(
         predictions: cell id to its answers; all cells answered on the same images in the same order.
         split: role of those images, for the record.
         calibrations: cell id to what was fitted for it on other images, for every cell; default for none.
+        subgroups: column to the subgroup of each image.
 
     Returns:
-        ``primary``, ``missing``, ``arms``, ``comparisons``, ``operating``, ready for ``results.json``.
+        ``primary`` with its ``harm``, ``missing``, ``arms``, ``comparisons``, ``operating``, ``subgroups`` and
+        ``curves``, ready for ``results.json``.
 
     Raises:
         StateError: cells answered on different images.
@@ -66,21 +71,51 @@ def compute_results(
     groups = _groups(plan.cells)
     arms = [row for group in groups for row in _arm_rows(group, predictions, plan)]
     comparisons = _comparisons(groups, predictions, experiment)
-    generated = any(find_arm(arm).uses_generator for arm in experiment.arms)
+    answers = {id(group): Answers.of(group.cells, predictions, calibrations or {}) for group in groups}
+    primary = _primary(experiment, comparisons)
     return {
         "name": experiment.name,
         "title": experiment.title or experiment.name,
         "split": split,
-        "primary": _primary(experiment, comparisons),
-        "missing": missing_controls(experiment.arms) if generated else [],
+        "primary": {**primary, "harm": _harm(primary, groups, answers, experiment)},
+        "missing": missing_controls(experiment.arms),
         "arms": arms,
         "comparisons": comparisons,
         "operating": [
             {**group.key, **row}
             for group in groups
-            for row in Answers.of(group.cells, predictions, calibrations or {}).rows(experiment.budget.replicates)
+            for row in answers[id(group)].rows(experiment.findings, experiment.budget.replicates)
+        ],
+        "subgroups": [
+            {**group.key, **row}
+            for group in groups
+            for row in subgroup_rows(
+                [predictions[cell.id] for cell in group.cells], experiment.findings, subgroups or {}
+            )
+        ],
+        "curves": [
+            {**group.key, **row}
+            for group in groups
+            if group.fraction == primary["fraction"] and group.ratio in (None, primary["ratio"])
+            for finding in experiment.findings
+            for row in answers[id(group)].curves(finding)
         ],
     }
+
+
+def _harm(
+    primary: Mapping[str, Any], groups: Sequence[Group], answers: Mapping[int, Answers], experiment: Experiment
+) -> list[dict[str, Any]]:
+    """What the endpoint's arm changes beside AUROC, on each studied finding."""
+    ours, theirs = (
+        answers[id(group)]
+        for name in (primary["arm"], primary["reference"])
+        for group in groups
+        if (group.arm, group.fraction) == (name, primary["fraction"]) and group.ratio in (None, primary["ratio"])
+    )
+    return [
+        row for finding in experiment.findings for row in ours.change(theirs, finding, experiment.budget.replicates)
+    ]
 
 
 @dataclass(frozen=True)
@@ -121,7 +156,8 @@ def _arm_rows(group: Group, predictions: Mapping[str, Predictions], plan: Plan) 
     for finding in (*plan.classes, MACRO):
         for seed, cells in [*((cell.seed, [cell]) for cell in group.cells), ("all", group.cells)]:
             scores, labels, patients = _arrays(cells, predictions, finding, plan.experiment.findings)
-            found = estimate(scores, labels, patients, replicates)
+            drawn = replicates if seed == "all" and finding in (*plan.experiment.findings, MACRO) else 0
+            found = estimate(scores, labels, patients, drawn)
             rows.append({**group.key, "seed": seed, "finding": finding, **_estimate_values(found)})
     return rows
 
@@ -153,7 +189,9 @@ def _compare(
 ) -> dict[str, Any]:
     ours, labels, patients = _arrays(group.cells, predictions, finding, experiment.findings)
     theirs, _, _ = _arrays(base.cells, predictions, finding, experiment.findings)
-    found = compare(ours, theirs, labels, patients, experiment.budget.replicates)
+    endpoint = experiment.endpoint
+    declared = {group.arm, base.arm} == {endpoint.arm, endpoint.reference}
+    found = compare(ours, theirs, labels, patients, experiment.budget.replicates if declared else 0)
     return {
         "arm": group.arm,
         "reference": base.arm,
@@ -167,10 +205,12 @@ def _compare(
 def _judge(family: list[dict[str, Any]], experiment: Experiment) -> list[dict[str, Any]]:
     """Add adjusted p-values and verdicts. The macro mean is one summary of the findings, not one more of them."""
     single = [row for row in family if row["finding"] != MACRO]
-    for row, adjusted in zip(single, holm([row["p"] for row in single]), strict=True):
-        row["p_holm"] = None if np.isnan(adjusted) else adjusted
+    for name, adjust in (("p_holm", holm), ("p_bh", benjamini_hochberg)):
+        for row, adjusted in zip(single, adjust([row["p"] for row in single]), strict=True):
+            row[name] = _number(adjusted)
+        for row in family:
+            row.setdefault(name, row["p"])
     for row in family:
-        row.setdefault("p_holm", row["p"])
         row["verdict"] = verdict(row, experiment.arms)
     return family
 
@@ -186,7 +226,7 @@ def verdict(row: Mapping[str, Any], arms: Sequence[str]) -> str:
         ``helps``, ``no evidence``, ``harms``; or ``comparison incomplete`` when a generator is judged and a control is
         missing (evidence rule 3).
     """
-    if any(find_arm(row[key]).uses_generator for key in ("arm", "reference")) and missing_controls(arms):
+    if missing_controls(arms, [row["arm"], row["reference"]]):
         return "comparison incomplete"
     if row["interval"] is None or row["p_holm"] is None:
         return "no evidence"
@@ -215,15 +255,9 @@ def _primary(experiment: Experiment, comparisons: Sequence[Mapping[str, Any]]) -
 
 def _turn(row: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
     """The same comparison from the reference's side."""
-    interval = None if row["interval"] is None else [-row["interval"][1], -row["interval"][0]]
+    ends = {key: row[key] and [-row[key][1], -row[key][0]] for key in ("interval", "bootstrap_interval")}
     difference = None if row["difference"] is None else -row["difference"]
-    turned = {
-        **row,
-        "arm": row["reference"],
-        "reference": row["arm"],
-        "difference": difference,
-        "interval": interval,
-    }
+    turned = {**row, **ends, "arm": row["reference"], "reference": row["arm"], "difference": difference}
     return {**turned, "verdict": verdict(turned, experiment.arms)}
 
 
@@ -251,21 +285,28 @@ def _require_same_images(predictions: Mapping[str, Predictions]) -> None:
 def _estimate_values(found: Estimate) -> dict[str, Any]:
     return {
         "auroc": _number(found.auroc),
-        "interval": None if found.interval is None else list(found.interval),
+        "interval": found.interval and list(found.interval),
+        "bootstrap_interval": found.bootstrap_interval and list(found.bootstrap_interval),
         "n": found.n,
         "positives": found.positives,
+        "skipped": found.skipped,
     }
 
 
 def _difference_values(found: Difference) -> dict[str, Any]:
     return {
         "difference": _number(found.difference),
-        "interval": None if found.interval is None else list(found.interval),
+        "interval": found.interval and list(found.interval),
+        "bootstrap_interval": found.bootstrap_interval and list(found.bootstrap_interval),
+        "standard_error": _number(found.standard_error),
+        "dof": _number(found.dof),
+        "detectable": _number(found.detectable) if found.detectable <= 1 else None,
         "p": _number(found.p),
         "n": found.n,
         "positives": found.positives,
+        "skipped": found.skipped,
     }
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_cxraug import __version__
-from monai_cxraug.artifacts import content_hash, read_json, write_json, write_text
+from monai_cxraug.artifacts import read_json, write_json, write_text
 
 RUN_SCHEMA, TIMING_SCHEMA = "cxraug.run/1", "cxraug.timing/1"
 _MARKER = ".key"
@@ -30,11 +29,6 @@ class Stage:
     folder: Path
     key: str
     product: str = "model.pt"
-
-    @classmethod
-    def of(cls, folder: Path, *work: Any, product: str = "model.pt") -> Stage:
-        """Make the stage whose key hashes ``work`` and the tool's version."""
-        return cls(folder, content_hash([*work, __version__]), product)
 
     @property
     def done(self) -> bool:

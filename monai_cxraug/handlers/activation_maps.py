@@ -19,6 +19,7 @@ from torch import nn
 
 from monai_cxraug.artifacts import atomic_path, write_json
 from monai_cxraug.keys import IMAGE
+from monai_cxraug.labels import require_findings
 from monai_cxraug.predictions import Predictions, read_predictions
 
 SCHEMA: Final = "cxraug.maps/1"
@@ -76,13 +77,20 @@ class ActivationMaps:
         dataset: images in the order of the table.
         predictions: table that the evaluation wrote.
         count: images of each kind.
+        findings: to show; default every finding of the table.
     """
 
     def __init__(
-        self, folder: str | Path, network: nn.Module, dataset: Any, predictions: str | Path, count: int = 3
+        self,
+        folder: str | Path,
+        network: nn.Module,
+        dataset: Any,
+        predictions: str | Path,
+        count: int = 3,
+        findings: Sequence[str] | None = None,
     ) -> None:
         self.folder, self.predictions = Path(folder), Path(predictions)
-        self.network, self.dataset, self.count = network, dataset, count
+        self.network, self.dataset, self.count, self.findings = network, dataset, count, findings
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -96,24 +104,43 @@ class ActivationMaps:
         layer, places = cast(LooksAt, self.network).activation_layer(self.dataset[0][IMAGE].shape[-1])
         # MONAI's own scaling maps the largest to 0 and the smallest to 1
         look = GradCAM(nn_module=self.network, target_layers=layer, postprocessing=lambda heat: heat)
+        shown = table.findings if self.findings is None else self.findings
+        require_findings(shown, table.findings, "maps_of")
         entries = [
-            self._draw(look, table, column, row, kind, number)
-            for column in range(len(table.findings))
-            for kind, rows in choose_telling(table, column, self.count).items()
-            for number, row in enumerate(rows, start=1)
+            entry for finding in shown for entry in self._draw_finding(look, table, table.findings.index(finding))
         ]
         document = {"layer": layer, "places": places, "maps": [asdict(entry) for entry in entries]}
         write_json(self.folder / "maps.json", SCHEMA, document)
 
-    def _draw(self, look: GradCAM, table: Predictions, column: int, row: int, kind: str, number: int) -> MapEntry:
-        image = torch.as_tensor(self.dataset[row][IMAGE]).as_subclass(torch.Tensor)[None]
+    def _draw_finding(self, look: GradCAM, table: Predictions, column: int) -> list[MapEntry]:
+        """Draw all maps of a finding, in one pass through the network."""
+        telling = choose_telling(table, column, self.count)
+        chosen = [(row, kind, number) for kind, rows in telling.items() for number, row in enumerate(rows, start=1)]
+        if not chosen:
+            return []
+        images = torch.stack(
+            [torch.as_tensor(self.dataset[row][IMAGE]).as_subclass(torch.Tensor) for row, *_ in chosen]
+        )
         device = next(self.network.parameters()).device
         with torch.enable_grad():
-            heat = look(image.to(device), class_idx=column)[0, 0].detach().cpu().numpy()
-        heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+            heats = look(images.to(device), class_idx=column)[:, 0].detach().cpu().numpy()
+        drawn = zip(chosen, images.float().numpy(), heats, strict=True)
+        return [self._draw(table, column, *place, image, heat) for place, image, heat in drawn]
+
+    def _draw(
+        self,
+        table: Predictions,
+        column: int,
+        row: int,
+        kind: str,
+        number: int,
+        image: NDArray[np.float32],
+        heat: NDArray[np.float32],
+    ) -> MapEntry:
+        heat = heat / max(float(heat.max()), float(np.finfo(np.float32).tiny))
         finding = table.findings[column]
         file = f"{_safe(finding)}/{_safe(kind)}_{number}.png"
-        picture = beside(image[0].float().numpy(), heat)
+        picture = beside(image, heat)
         with atomic_path(self.folder / file) as temporary:
             picture.save(temporary, format="PNG", optimize=True)
         label = table.labels[row, column]

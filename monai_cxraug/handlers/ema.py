@@ -12,10 +12,11 @@ class AverageWeights:
 
     Args:
         ema: the average of the network that the engine trains.
+        restart: iterations after which the average begins anew with the weights as they are; None never does.
     """
 
-    def __init__(self, ema: ExponentialMovingAverage) -> None:
-        self.ema = ema
+    def __init__(self, ema: ExponentialMovingAverage, restart: int | None = None) -> None:
+        self.ema, self.restart = ema, restart
 
     def attach(self, engine: Engine) -> None:
         """Register on the engine's iterations."""
@@ -23,4 +24,6 @@ class AverageWeights:
 
     def __call__(self, engine: Engine) -> None:
         """Take one iteration into the average."""
-        self.ema.update(1, engine.state.iteration - 1)
+        before = engine.state.iteration - 1
+        begun = self.restart if self.restart is not None and before >= self.restart else 0
+        self.ema.update(1, before - begun)

@@ -1,9 +1,10 @@
 """Classification losses for findings that are rare and labels that may be unknown.
 
 Logits are ``[N, K]``; labels ``[N, K]`` of 1 (present), 0 (absent) and NaN (unknown), which contributes neither loss
-nor gradient. Every loss is a mean over the known labels of the batch, of a term per label, so that one learning rate
-suits all; in the formulas below z is a logit, p = 1 / (1 + exp(-z)), and t the label. Terms are computed from log p by
-``logsigmoid``: finite with finite gradients for every finite logit.
+nor gradient. Losses with a term per label also take labels in between, as mixup makes them: of t between 0 and 1 the
+term is t times that of 1 plus 1 - t times that of 0. Every loss is a mean over the known labels of the batch, of a term
+per label, so that one learning rate suits all; in the formulas below z is a logit, p = 1 / (1 + exp(-z)), and t the
+label. Terms are computed from log p by ``logsigmoid``: finite with finite gradients for every finite logit.
 
 How often a finding occurs is a matter of the training images alone: ``positives`` and ``negatives`` are the numbers of
 known labels of each finding in the training manifest (``PackRows.count``).
@@ -84,7 +85,7 @@ class MaskedLoss(nn.Module, ABC):
 
         Args:
             logits: ``[N, K]``.
-            labels: ``[N, K]`` of 1, 0, NaN.
+            labels: ``[N, K]`` of 1, 0 or between, and NaN.
 
         Returns:
             Scalar; 0 when every label of the batch is unknown.
@@ -95,7 +96,7 @@ class MaskedLoss(nn.Module, ABC):
 
     @abstractmethod
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Map logits and labels of 1 and 0, ``[N, K]`` each, to terms ``[N, K]``."""
+        """Map logits and labels in [0, 1], ``[N, K]`` each, to terms ``[N, K]``."""
 
 
 class _Balanced(MaskedLoss):
@@ -179,12 +180,15 @@ class FocalBCE(MaskedLoss):
 
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Focal terms; ``(1 - p_t)^gamma`` as an exponential, whose slope is finite for any gamma."""
-        right = torch.where(targets == 1, logits, -logits)  # p_t is its sigmoid
-        losses = -torch.exp(self.gamma * logsigmoid(-right)) * logsigmoid(right)
+        present, absent = self._of(logits), self._of(-logits)
         if self.alpha is None:
-            return losses
+            return _between(targets, present, absent)
         _require_findings(type(self).__name__, self.alpha, logits)
-        return losses * torch.where(targets == 1, self.alpha, 1 - self.alpha)
+        return _between(targets, present * self.alpha, absent * (1 - self.alpha))
+
+    def _of(self, right: Tensor) -> Tensor:
+        """The term of a label whose probability is the sigmoid of ``right``."""
+        return -torch.exp(self.gamma * logsigmoid(-right)) * logsigmoid(right)
 
 
 class AsymmetricBCE(MaskedLoss):
@@ -213,7 +217,7 @@ class AsymmetricBCE(MaskedLoss):
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Asymmetric terms."""
         present = -torch.exp(self.gamma_positive * logsigmoid(-logits)) * logsigmoid(logits)
-        return torch.where(targets == 1, present, self._absent(logits))
+        return _between(targets, present, self._absent(logits))
 
     def _absent(self, logits: Tensor) -> Tensor:
         if self.clip == 0:
@@ -273,8 +277,14 @@ class LDAMLoss(MaskedLoss):
         _require_findings(type(self).__name__, self.margins[0], logits)
         present = softplus(-self.scale * (logits - self.margins[0]))
         absent = softplus(self.scale * (logits + self.margins[1]))
-        losses = torch.where(targets == 1, present, absent)
-        return losses * torch.where(targets == 1, self.weights[0], self.weights[1]) if self.reweighted else losses
+        if self.reweighted:
+            present, absent = present * self.weights[0], absent * self.weights[1]
+        return _between(targets, present, absent)
+
+
+def _between(targets: Tensor, present: Tensor, absent: Tensor) -> Tensor:
+    """The term of each label; of one between 0 and 1, of both terms in proportion."""
+    return targets * present + (1 - targets) * absent
 
 
 # --- the area under the curve ---

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monai_cxraug.errors import InputError, LabelError
+from monai_cxraug.metrics.ranks import Ladder, blocks, plain_area
 
 Floats = NDArray[np.float64]
-
-#: elements of one working array in ``bootstrap_auroc`` (8 MB in float64: near the size of a core's cache).
-_CHUNK = 1_000_000
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -33,15 +30,31 @@ def auroc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
         InputError: shapes differ, a score is not finite or a weight is negative.
         LabelError: a label is none of 1, 0 and NaN.
     """
-    row = np.ones((1, np.size(scores))) if weights is None else np.asarray(weights)[np.newaxis]
-    return float(bootstrap_auroc(scores, labels, row)[0])
+    if weights is not None:
+        return float(bootstrap_auroc(scores, labels, np.asarray(weights)[np.newaxis])[0])
+    return plain_area(*check_scores_and_labels(scores, labels))
+
+
+def auroc_columns(scores: ArrayLike, labels: ArrayLike) -> Floats:
+    """AUROC of each finding on its known labels, as :func:`auroc` of each column.
+
+    Args:
+        scores: ``[n, K]`` finite scores.
+        labels: ``[n, K]`` of 1, 0, NaN (left out).
+
+    Returns:
+        ``[K]`` areas; NaN for findings without both classes.
+
+    Raises:
+        InputError: shapes differ or a score is not finite.
+        LabelError: a label is none of 1, 0 and NaN.
+    """
+    columns = _columns(scores, labels)
+    return np.array([plain_area(column, truth) for column, truth in zip(*columns, strict=True)], dtype=np.float64)
 
 
 def bootstrap_auroc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> Floats:
-    """Weighted AUROC of each row of weights: one sort of the negatives, then cumulative sums of their weights.
-
-    A positive image beats the negatives below it and half of those it ties with, so its share is the mean of the
-    cumulative negative weight just below and just above its score.
+    """Weighted AUROC of each row of weights: one sort, then sums of weights.
 
     Args:
         scores: ``[n]`` finite scores.
@@ -55,33 +68,48 @@ def bootstrap_auroc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) ->
         InputError: shapes differ, a score is not finite or a weight is negative.
         LabelError: a label is none of 1, 0 and NaN.
     """
-    scores, labels = check_scores_and_labels(scores, labels)
-    rows = _check_weights(weights, len(scores))
-    positive = np.flatnonzero(labels == 1)
-    negative = np.flatnonzero(labels == 0)
-    negative = negative[np.argsort(scores[negative], kind="stable")]
-    below = np.searchsorted(scores[negative], scores[positive], side="left")
-    up_to = np.searchsorted(scores[negative], scores[positive], side="right")
-    areas = np.empty(len(rows))
-    for part in _chunks(len(rows), len(scores)):
-        areas[part] = _areas(rows[part][:, positive], rows[part][:, negative], below, up_to)
+    column, truth = check_scores_and_labels(scores, labels)
+    return _bootstrap(column[np.newaxis], truth[np.newaxis], _check_weights(weights, len(column)))[:, 0]
+
+
+def bootstrap_auroc_columns(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> Floats:
+    """Weighted AUROC of each finding under each row of weights, the findings sharing the replicates.
+
+    Besides the weights it needs a few times 8 MB, or the size of one replicate where that is larger.
+
+    Args:
+        scores: ``[n, K]`` finite scores.
+        labels: ``[n, K]`` of 1, 0, NaN (left out).
+        weights: ``[B, n]`` non-negative weights, one row a replicate.
+
+    Returns:
+        ``[B, K]`` areas; NaN in replicates where a finding lacks the weight of a class.
+
+    Raises:
+        InputError: shapes differ, a score is not finite or a weight is negative.
+        LabelError: a label is none of 1, 0 and NaN.
+    """
+    columns, truths = _columns(scores, labels)
+    return _bootstrap(columns, truths, _check_weights(weights, columns.shape[1]))
+
+
+def _bootstrap(columns: Floats, truths: Floats, weights: NDArray[Any]) -> Floats:
+    """Areas ``[B, K]`` of columns ``[K, n]``."""
+    ladders = [Ladder(column, truth, merge=True) for column, truth in zip(columns, truths, strict=True)]
+    areas = np.full((len(weights), len(ladders)), np.nan)
+    for part, block in blocks(weights):
+        for k, ladder in enumerate(ladders):
+            areas[part, k] = ladder.weigh(block).areas
     return areas
 
 
-def _areas(positive: NDArray[Any], negative: NDArray[Any], below: NDArray[np.intp], up_to: NDArray[np.intp]) -> Floats:
-    """Areas from the weights of positives ``[b, P]`` and of sorted negatives ``[b, N]``; bounds ``[P]``."""
-    cumulative = np.zeros((len(negative), negative.shape[1] + 1))  # [b, N + 1]
-    np.cumsum(negative, axis=1, dtype=np.float64, out=cumulative[:, 1:])
-    share = cumulative[:, below] + cumulative[:, up_to]  # [b, P], twice the weight beaten
-    won = 0.5 * np.einsum("bp,bp->b", positive, share)
-    pairs = positive.sum(axis=1, dtype=np.float64) * cumulative[:, -1]
-    areas: Floats = np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-    return areas
-
-
-def _chunks(replicates: int, images: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // max(1, images))
-    return (slice(start, start + step) for start in range(0, replicates, step))
+def _columns(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
+    """Checked scores and labels, a row for each finding: ``[K, n]`` each."""
+    table, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if table.ndim != 2 or table.shape != truth.shape:
+        raise InputError("auroc", "scores and labels must both be [n, K]", f"{table.shape} and {truth.shape}")
+    _check_values(table, truth)
+    return np.ascontiguousarray(table.T), np.ascontiguousarray(truth.T)
 
 
 def check_scores_and_labels(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
@@ -94,12 +122,15 @@ def check_scores_and_labels(scores: ArrayLike, labels: ArrayLike) -> tuple[Float
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise InputError("auroc", "scores and labels must both be [n]", f"{scores.shape} and {labels.shape}")
-    if not np.isfinite(scores).all():
-        raise InputError(
-            "auroc scores", "must be finite", f"{int((~np.isfinite(scores)).sum())} not finite", "did training diverge?"
-        )
-    check_labels(labels)
+    _check_values(scores, labels)
     return scores, labels
+
+
+def _check_values(scores: Floats, labels: Floats) -> None:
+    if not np.isfinite(scores).all():
+        found = f"{int((~np.isfinite(scores)).sum())} not finite"
+        raise InputError("auroc scores", "must be finite", found, "did training diverge?")
+    check_labels(labels)
 
 
 def check_labels(labels: Floats) -> None:

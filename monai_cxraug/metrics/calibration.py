@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,9 @@ COOLEST: Final = 0.05
 HOTTEST: Final = 20.0
 #: probabilities nearer to 0 or 1 than this count as this near: a float32 sigmoid reaches both.
 _NEAREST: Final = 1e-9
+#: of Newton's method, which needs about six; and the step at which it ends.
+_STEPS: Final = 50
+_ROUNDING: Final = 1e-12
 
 
 def log_odds(probs: ArrayLike) -> Floats:
@@ -80,6 +84,62 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike) -> float:
     return float(1 / steepness.x)
 
 
+class Recalibration(NamedTuple):
+    """The line ``intercept + slope * log-odds`` on which log-odds would be right; 0 and 1 where they are."""
+
+    intercept: float
+    slope: float
+
+
+def recalibrate(probs: ArrayLike, labels: ArrayLike) -> Recalibration:
+    """Fit a logistic regression of the labels on the log-odds (Cox, Biometrika 45, 1958, section 5).
+
+    A slope below 1 means that the probabilities are too sure, above 1 too doubtful. An intercept below 0 beside a slope
+    of 1 means that they are too high.
+
+    Args:
+        probs: ``[n]`` in [0, 1].
+        labels: ``[n]`` of 1, 0, NaN (left out).
+
+    Returns:
+        The line of greatest likelihood; NaN where there is none: a class is missing, all probabilities are equal, or
+        one threshold parts the classes (a tie on it included).
+
+    Raises:
+        InputError: shapes differ or a probability is outside [0, 1].
+        LabelError: a label is none of 1, 0 and NaN.
+    """
+    known, truth = known_pairs(probs, labels)
+    odds = log_odds(known)
+    if _apart(odds[truth == 1], odds[truth == 0]):
+        return Recalibration(math.nan, math.nan)
+    centre, spread = odds.mean(), odds.std()
+    intercept, slope = _newton((odds - centre) / spread, truth)
+    return Recalibration(float(intercept - slope * centre / spread), float(slope / spread))
+
+
+def _apart(positive: Floats, negative: Floats) -> bool:
+    """Whether a class is missing or some threshold parts them, so that the likelihood has no maximum."""
+    if not len(positive) or not len(negative):
+        return True
+    return bool(positive.min() >= negative.max() or negative.min() >= positive.max())
+
+
+def _newton(values: Floats, truth: Floats) -> Floats:
+    """Intercept and slope by Newton's method; a step that does not lower the loss is halved."""
+    line, columns = np.zeros(2), np.stack([np.ones_like(values), values])
+    loss = log_loss(line @ columns, truth)
+    for _ in range(_STEPS):
+        mean = 1 / (1 + np.exp(-(line @ columns)))
+        step = np.linalg.solve((columns * mean * (1 - mean)) @ columns.T, columns @ (truth - mean))
+        while (after := log_loss((line + step) @ columns, truth)) > loss + _ROUNDING:
+            step /= 2
+        line, loss = line + step, after
+        if np.abs(step).max() < _ROUNDING:
+            break
+    return line
+
+
 def brier_score(probs: ArrayLike, labels: ArrayLike) -> float:
     """Mean squared error of probabilities (Brier, Monthly Weather Review 78, 1950); NaN without known labels."""
     known, truth = known_pairs(probs, labels)
@@ -107,9 +167,13 @@ def calibration_error(probs: ArrayLike, labels: ArrayLike, bins: int = 15) -> fl
     known, truth = known_pairs(probs, labels)
     if not len(truth):
         return float("nan")
-    place = np.minimum((known * bins).astype(int), bins - 1)
-    apart = np.bincount(place, weights=known - truth, minlength=bins)
+    apart = np.bincount(place_in_bins(known, bins), weights=known - truth, minlength=bins)
     return float(np.abs(apart).sum() / len(truth))
+
+
+def place_in_bins(probs: Floats, bins: int) -> NDArray[np.int64]:
+    """Which of so many bins of equal width over [0, 1] each probability falls into; 1 belongs to the last."""
+    return np.minimum((probs * bins).astype(np.int64), bins - 1)
 
 
 def known_pairs(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:

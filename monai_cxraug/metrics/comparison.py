@@ -1,18 +1,35 @@
-"""AUROC of an arm, and the paired difference of two, with intervals over patients and seeds."""
+"""AUROC of an arm, and the paired difference of two, with intervals over patients and seeds.
+
+``docs/decisions/0012-the-interval-behind-a-verdict.md`` says why the verdict goes by these intervals.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import chdtri, stdtr, stdtrit
 
 from monai_cxraug.errors import InputError
-from monai_cxraug.metrics.auroc import Floats, auroc, bootstrap_auroc, check_labels
-from monai_cxraug.metrics.resampling import bootstrap_p, patient_weights, percentile_interval, seed_weights
+from monai_cxraug.metrics.auroc import Floats, bootstrap_auroc, check_labels
+from monai_cxraug.metrics.delong import measure_influence, number_patients
+from monai_cxraug.metrics.multiplicity import holm
+from monai_cxraug.metrics.power import detectable_effect, hanley_mcneil
+from monai_cxraug.metrics.resampling import patient_weights, percentile_interval, seed_weights
+
+__all__ = ["Difference", "Estimate", "Spread", "compare", "estimate", "holm"]
+
+Interval = tuple[float, float]
+
+#: with fewer patients of a class than this nothing can be said about the spread.
+LEAST_PATIENTS: Final = 3
+_UPPER: Final = 0.975
 
 
 @dataclass(frozen=True)
@@ -21,19 +38,28 @@ class Estimate:
 
     Attributes:
         auroc: mean over seeds (and findings, for a macro mean) in [0, 1]; NaN when no finding has both classes.
-        interval: 95 % bootstrap interval, or None when it cannot be given (see ``percentile_interval``).
+        interval: 95 % interval over patients and seeds, or None where fewer than three patients hold a class.
         n: images whose label is known (for a macro mean: for any finding in the mean).
         positives: positive labels among them, over all findings in the mean.
         patients: patients these images come from.
         left_out: columns of a macro mean without both classes, which the mean does not contain.
+        skipped: unknown labels, over all findings in the mean.
+        standard_error: of ``auroc``; NaN where there is no interval.
+        dof: degrees of freedom of the standard error.
+        bootstrap_interval: 95 % percentile interval, patients and seeds drawn; None when it was not asked for or
+            cannot be given (see ``percentile_interval``).
     """
 
     auroc: float
-    interval: tuple[float, float] | None
+    interval: Interval | None
     n: int
     positives: int
     patients: int
     left_out: tuple[int, ...] = ()
+    skipped: int = 0
+    standard_error: float = math.nan
+    dof: float = math.nan
+    bootstrap_interval: Interval | None = None
 
     def record(self) -> dict[str, Any]:
         """Fields for a JSON file, NaN as None."""
@@ -46,35 +72,128 @@ class Difference:
 
     Attributes:
         difference: mean over seeds (and findings) in [-1, 1]; NaN when no finding has both classes.
-        interval: 95 % bootstrap interval, or None.
-        p: two-sided bootstrap p-value in (0, 1], not adjusted; NaN when it cannot be given.
+        interval: 95 % interval over patients and seeds; with one seed it holds for these networks only. None where
+            fewer than three patients hold a class.
+        p: two-sided p-value in [0, 1], not adjusted; NaN where there is no interval. Below 0.05 exactly where the
+            interval leaves out zero.
         n: images whose label is known, as in ``Estimate``.
         positives: positive labels among them.
         left_out: columns of a macro mean without both classes.
+        skipped: unknown labels, over all findings in the mean.
+        standard_error: of ``difference``; NaN where there is no interval.
+        dof: degrees of freedom of the standard error.
+        detectable: true difference that is found in 80 of 100 repetitions at 5 %, two-sided, if the spread is as
+            estimated here; above 1 where none is. A null result speaks only about differences of this size or more.
+        bootstrap_interval: 95 % percentile interval, as in ``Estimate``.
     """
 
     difference: float
-    interval: tuple[float, float] | None
+    interval: Interval | None
     p: float
     n: int
     positives: int
     left_out: tuple[int, ...] = ()
+    skipped: int = 0
+    standard_error: float = math.nan
+    dof: float = math.nan
+    detectable: float = math.nan
+    bootstrap_interval: Interval | None = None
 
     def record(self) -> dict[str, Any]:
         """Fields for a JSON file, NaN as None."""
         return _record(self.__dict__)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How far a mean over seeds would move with other patients and other seeds.
+
+    Attributes:
+        standard_error: of the mean.
+        dof: degrees of freedom of the standard error; NaN where it is 0.
+        detectable: what a repetition finds with a power of 80 %. A variance over few seeds is more often too small than
+            too large. Here it is taken so that it is as often the one as the other, and is at least what the images by
+            themselves make of it: seeds that fall close together by luck promise nothing to the next run.
+    """
+
+    standard_error: float
+    dof: float
+    detectable: float
+
+    @classmethod
+    def over_patients_and_seeds(cls, values: Floats, parts: Floats) -> Spread:
+        """Combine the seeds, each a reader of the same images (Obuchowski and Rockette 1995; Hillis 2007).
+
+        ``Var(mean) = C + M / S``: C is the covariance of two seeds' values, that is what the patients do to all seeds
+        alike, never below 0; M is the sample variance of the values over seeds, which holds what the seeds and what
+        the images do to each network on its own. Degrees of freedom by Satterthwaite, M with S - 1 of its own. For
+        them alone M is averaged with what the images by themselves would make of it, given the weight of one more
+        seed: three seeds that fall close together by luck do not make their spread well known.
+
+        Args:
+            values: ``[S]`` AUROC, difference or macro mean of each seed.
+            parts: ``[3, P, S]`` influence of the patients on them (``Influence.parts``).
+
+        Returns:
+            The spread; for one seed that over patients alone.
+        """
+        seeds = len(values)
+        own = float(np.einsum("rps,rps->", parts, parts)) / seeds
+        pulls = np.einsum("rps->rp", parts) / seeds
+        size = float((pulls**2).sum())
+        if not size > 0:
+            pulls = np.ones((1, 1))  # no patient pulls: the degrees of freedom of nothing
+        if seeds == 1:
+            error, dof = math.sqrt(size), _patient_dof(pulls)
+            return cls(error, dof, detectable_effect(error, dof)) if error else cls(0.0, math.nan, math.nan)
+        shared = max(0.0, (seeds * size - own) / (seeds - 1))
+        between, images = float(values.var(ddof=1)), max(0.0, own - shared)
+        if not shared + between > 0:
+            return cls(0.0, math.nan, math.nan)
+        freedom = _Freedom(shared, _patient_dof(pulls), seeds)
+        most = max(between * (seeds - 1) / float(chdtri(seeds - 1, 0.5)), images)
+        detectable = detectable_effect(math.sqrt(shared + most / seeds), freedom.dof(most))
+        steadied = ((seeds - 1) * between + images) / seeds
+        return cls(math.sqrt(shared + between / seeds), freedom.dof(steadied), detectable)
+
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval."""
+        return float(stdtrit(self.dof, _UPPER)) * self.standard_error if self.standard_error else 0.0
+
+    def p(self, value: float) -> float:
+        """Two-sided p-value of "the true value is 0"."""
+        if self.standard_error:
+            return float(2 * stdtr(self.dof, -abs(value) / self.standard_error))
+        return 1.0 if value == 0 else math.nan
+
+
+@dataclass(frozen=True)
+class _Freedom:
+    """Degrees of freedom of ``shared + between / S`` (Satterthwaite 1946)."""
+
+    shared: float
+    patients: float  # degrees of freedom of the shared part
+    seeds: int
+
+    def dof(self, between: float) -> float:
+        part = between / self.seeds
+        doubt = self.shared**2 / self.patients + part**2 / (self.seeds - 1)
+        return (self.shared + part) ** 2 / doubt
+
+
 def estimate(
     scores: ArrayLike, labels: ArrayLike, patients: Sequence[str], replicates: int = 2000, seed: int = 0
 ) -> Estimate:
-    """Estimate an arm's AUROC; each bootstrap replicate draws patients and seeds with replacement.
+    """Estimate an arm's AUROC.
+
+    The interval is symmetric in the log-odds of the area, so that it stays within [0, 1]. Where every pair is in order
+    no spread can be seen, and the interval is Newcombe's (Statistics in Medicine 25, 2006), one image a patient.
 
     Args:
         scores: ``[S, n]``, a row for each training seed; or ``[S, n, K]`` for the macro mean over K findings.
         labels: ``[n]`` or ``[n, K]`` of 1, 0, NaN unknown.
         patients: ``[n]`` patient of each image.
-        replicates: bootstrap replicates.
+        replicates: bootstrap replicates, each of which draws patients and seeds with replacement; 0 for none.
         seed: of the bootstrap.
 
     Returns:
@@ -86,14 +205,18 @@ def estimate(
         LabelError: a label is none of 1, 0 and NaN.
     """
     sample = _Sample.build([scores], labels, patients)
-    drawn = sample.draw(replicates, seed)
+    spread, point = sample.spread([1.0]), sample.point(0)
     return Estimate(
-        auroc=sample.point(0),
-        interval=percentile_interval(sample.replicate(0, *drawn)),
+        auroc=point,
+        interval=_area_interval(point, spread, sample.carriers) if spread else None,
         n=sample.n,
         positives=sample.positives,
         patients=len(set(sample.patients)),
         left_out=sample.left_out,
+        skipped=sample.skipped,
+        standard_error=spread.standard_error if spread else math.nan,
+        dof=spread.dof if spread else math.nan,
+        bootstrap_interval=sample.bootstrap([1.0], replicates, seed),
     )
 
 
@@ -105,14 +228,14 @@ def compare(
     replicates: int = 2000,
     seed: int = 0,
 ) -> Difference:
-    """Compare two arms on the same images; both arms see the same drawn patients and the same drawn seeds.
+    """Compare two arms on the same images, paired by patient and by seed.
 
     Args:
         scores_a: ``[S, n]`` or ``[S, n, K]`` of the arm in question; row s of both arms is the same training seed.
         scores_b: scores of the reference, same shape.
         labels: ``[n]`` or ``[n, K]`` of 1, 0, NaN unknown.
         patients: ``[n]`` patient of each image.
-        replicates: bootstrap replicates.
+        replicates: bootstrap replicates; both arms see the same drawn patients and seeds. 0 for none.
         seed: of the bootstrap.
 
     Returns:
@@ -123,41 +246,26 @@ def compare(
         LabelError: a label is none of 1, 0 and NaN.
     """
     sample = _Sample.build([scores_a, scores_b], labels, patients)
-    drawn = sample.draw(replicates, seed)
-    replicated = sample.replicate(0, *drawn) - sample.replicate(1, *drawn)
+    spread, difference = sample.spread([1.0, -1.0]), sample.point(0) - sample.point(1)
+    p = spread.p(difference) if spread else math.nan
+    if spread is None or math.isnan(p):
+        interval = None
+    else:
+        half = spread.half_width()
+        interval = max(-1.0, difference - half), min(1.0, difference + half)
     return Difference(
-        difference=sample.point(0) - sample.point(1),
-        interval=percentile_interval(replicated),
-        p=bootstrap_p(replicated) if sample.findings else math.nan,
+        difference=difference,
+        interval=interval,
+        p=p,
         n=sample.n,
         positives=sample.positives,
         left_out=sample.left_out,
+        skipped=sample.skipped,
+        standard_error=spread.standard_error if spread else math.nan,
+        dof=spread.dof if spread else math.nan,
+        detectable=spread.detectable if spread else math.nan,
+        bootstrap_interval=sample.bootstrap([1.0, -1.0], replicates, seed),
     )
-
-
-def holm(p: Sequence[float | None]) -> list[float]:
-    """Adjust p-values for the number of comparisons (Holm, Scandinavian Journal of Statistics 6, 1979).
-
-    The k-th smallest of m is multiplied by m - k + 1, never falls below the one before it, and stops at 1.
-
-    Args:
-        p: p-values in [0, 1]; NaN or None where a comparison could not be made.
-
-    Returns:
-        Adjusted p-values in the order given. A comparison without a p-value stays NaN, yet counts in m: it was
-        declared, and the others must not gain from its failing.
-
-    Raises:
-        InputError: a p-value is outside [0, 1].
-    """
-    values = np.array([math.nan if value is None else value for value in p], dtype=np.float64)
-    if ((values < 0) | (values > 1)).any():
-        raise InputError("holm", "p-values must lie in [0, 1]", values.tolist())
-    order = np.argsort(values, kind="stable")  # NaN sort last, so they only add to m
-    factors = len(values) - np.arange(len(values))
-    adjusted = np.full(len(values), math.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
-    return [float(value) for value in adjusted]
 
 
 @dataclass(frozen=True)
@@ -168,6 +276,7 @@ class _Sample:
     labels: Floats  # [m, K]
     patients: list[str]  # [m]
     findings: list[int]  # columns with both classes
+    skipped: int
 
     @classmethod
     def build(cls, arms: Sequence[ArrayLike], labels: ArrayLike, patients: Sequence[str]) -> _Sample:
@@ -177,10 +286,11 @@ class _Sample:
         check_labels(table)
         if table.ndim == 1:
             table, stacks = table[:, np.newaxis], [stack[..., np.newaxis] for stack in stacks]
-        both = [k for k in range(table.shape[1]) if {0.0, 1.0} <= set(table[:, k])]
-        known = np.flatnonzero(~np.isnan(table[:, both or slice(None)]).all(axis=1))
+        both = [k for k in range(table.shape[1]) if (table[:, k] == 0).any() and (table[:, k] == 1).any()]
+        unknown = np.isnan(table[:, both or slice(None)])
+        known = np.flatnonzero(~unknown.all(axis=1))
         kept = [str(patients[int(i)]) for i in known]
-        return cls([stack[:, known] for stack in stacks], table[known], kept, both)
+        return cls([stack[:, known] for stack in stacks], table[known], kept, both, int(unknown.sum()))
 
     @property
     def n(self) -> int:
@@ -194,25 +304,90 @@ class _Sample:
     def left_out(self) -> tuple[int, ...]:
         return tuple(k for k in range(self.labels.shape[1]) if k not in self.findings)
 
+    @cached_property
+    def _means(self) -> tuple[Floats, Floats, tuple[int, int]]:
+        """Mean over findings of areas ``[arms * S]`` and parts ``[3, P, arms * S]``; the fewest patients of a class."""
+        owners, patients = number_patients(self.patients)
+        scores = np.concatenate(self.arms)
+        found = [measure_influence(scores[:, :, k].T, self.labels[:, k], owners, patients) for k in self.findings]
+        areas, parts = found[0].areas, found[0].parts
+        for one in found[1:]:
+            areas, parts = areas + one.areas, parts + one.parts
+        positive, negative = zip(*(one.carriers for one in found), strict=True)
+        return areas / len(found), parts / len(found), (min(positive), min(negative))
+
+    @property
+    def carriers(self) -> tuple[int, int]:
+        """Fewest patients with positive and with negative images that any finding has."""
+        return self._means[2] if self.findings else (0, 0)
+
     def point(self, arm: int) -> float:
         """Mean over seeds and findings of the AUROC on the images as they are."""
-        areas = [auroc(row[:, k], self.labels[:, k]) for row in self.arms[arm] for k in self.findings]
-        return float(np.mean(areas)) if areas else math.nan
-
-    def draw(self, replicates: int, seed: int) -> tuple[NDArray[np.int32], Floats]:
-        """Weights of the images ``[B, m]`` and of the seeds ``[B, S]``."""
-        rng = np.random.default_rng(seed)
         if not self.findings:
-            return np.ones((1, self.n), dtype=np.int32), seed_weights(len(self.arms[0]), 1, rng)
-        return patient_weights(self.patients, replicates, rng), seed_weights(len(self.arms[0]), replicates, rng)
+            return math.nan
+        return float(self._means[0].reshape(len(self.arms), -1)[arm].mean())
 
-    def replicate(self, arm: int, images: NDArray[np.int32], seeds: Floats) -> Floats:
+    def spread(self, signs: Sequence[float]) -> Spread | None:
+        """Spread of the signed sum of the arms; None where too few patients hold a class of some finding."""
+        if min(self.carriers) < LEAST_PATIENTS:
+            return None
+        areas, parts, _ = self._means
+        arms = len(signs)
+        values = np.tensordot(signs, areas.reshape(arms, -1), axes=1)
+        pulls = parts.reshape(*parts.shape[:2], arms, -1)
+        return Spread.over_patients_and_seeds(values, np.einsum("a,rpas->rps", signs, pulls))
+
+    def bootstrap(self, signs: Sequence[float], replicates: int, seed: int) -> Interval | None:
+        """Percentile interval of the signed sum of the arms, patients and seeds drawn with replacement."""
+        if not self.findings or not replicates:
+            return None
+        rng = np.random.default_rng(seed)
+        images = patient_weights(self.patients, replicates, rng)
+        seeds = seed_weights(len(self.arms[0]), replicates, rng)
+        drawn = [sign * self._replicate(arm, images, seeds) for arm, sign in enumerate(signs)]
+        return percentile_interval(np.sum(drawn, axis=0))
+
+    def _replicate(self, arm: int, images: NDArray[np.int32], seeds: Floats) -> Floats:
         """Mean over findings and drawn seeds in each replicate ``[B]``."""
-        total = np.zeros(len(images)) if self.findings else np.full(len(images), math.nan)
+        total = np.zeros(len(images))
         for s, row in enumerate(self.arms[arm]):
             for k in self.findings:
                 total += seeds[:, s] * bootstrap_auroc(row[:, k], self.labels[:, k], images)
-        return total / max(1, len(self.findings))
+        return total / len(self.findings)
+
+
+def _patient_dof(pulls: Floats) -> float:
+    """Degrees of freedom of ``sum(pulls**2)`` (Satterthwaite 1946, every patient's square with one of its own).
+
+    The square of a normal pull has three times its fourth power as mean, hence the 3; ``[3, P]`` parts of a patient
+    belong together.
+    """
+    squares = (pulls**2).sum(axis=0)
+    return float(3 * squares.sum() ** 2 / (squares**2).sum())
+
+
+def _area_interval(area: float, spread: Spread, carriers: tuple[int, int]) -> Interval | None:
+    room = area * (1 - area)
+    if room > 0 and spread.standard_error > 0:
+        odds, half = math.log(area / (1 - area)), spread.half_width() / room
+        return _area(odds - half), _area(odds + half)
+    if room > 0:
+        return area, area
+    edge = _lowest_area(*carriers)
+    return (edge, 1.0) if area > 0.5 else (0.0, 1 - edge)
+
+
+def _area(odds: float) -> float:
+    return 0.5 * (1 + math.tanh(odds / 2))
+
+
+def _lowest_area(positives: int, negatives: int) -> float:
+    """Lowest true area that 1 is not too far from: ``1 - A = 1.96 sqrt(Var(A))`` with Hanley and McNeil's variance."""
+
+    def miss(area: float) -> float:
+        return (1 - area) ** 2 - 1.96**2 * hanley_mcneil(area, positives, negatives)
+
+    return float(brentq(miss, 1e-6, 1 - 1e-9))
 
 
 def _check(stacks: list[Floats], labels: Floats, patients: Sequence[str]) -> None:

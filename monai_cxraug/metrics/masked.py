@@ -8,7 +8,7 @@ import torch
 from monai.metrics.metric import CumulativeIterationMetric
 
 from monai_cxraug.errors import ConfigError, InputError
-from monai_cxraug.metrics.auroc import auroc
+from monai_cxraug.metrics.auroc import auroc_columns
 
 Reduction = Literal["mean", "none"]
 
@@ -50,7 +50,7 @@ class MaskedAUROC(CumulativeIterationMetric):
         """
         y_pred, y = self.get_buffer()  # type: ignore[no-untyped-call]  # MONAI's own annotation is missing
         scores, labels = y_pred.double().cpu().numpy(), y.double().cpu().numpy()
-        areas = torch.tensor([auroc(scores[:, k], labels[:, k]) for k in range(labels.shape[1])], dtype=torch.float64)
+        areas = torch.from_numpy(auroc_columns(scores, labels))
         return areas if _check_reduction(reduction or self.reduction) == "none" else areas.nanmean()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,8 @@ from monai_cxraug.errors import ConfigError, InputError
 
 #: a result is withheld when a larger share of the replicates than this could not be computed (is NaN).
 MAX_UNDEFINED = 0.10
+#: weights drawn at once where the caller does not say.
+_BLOCK = 1_000_000
 
 
 def patient_weights(patients: Sequence[str], replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -31,13 +33,37 @@ def patient_weights(patients: Sequence[str], replicates: int, rng: np.random.Gen
         ConfigError: fewer than one replicate.
         InputError: no images.
     """
+    return next(patient_weight_blocks(patients, replicates, rng, replicates))
+
+
+def patient_weight_blocks(
+    patients: Sequence[str], replicates: int, rng: np.random.Generator, block: int | None = None
+) -> Iterator[NDArray[np.int32]]:
+    """Draw what :func:`patient_weights` draws, some replicates at a time: memory does not grow with their number.
+
+    Args:
+        patients: ``[n]`` patient of each image.
+        replicates: number of draws ``B``.
+        rng: source of randomness; it is advanced as the blocks are taken.
+        block: replicates in a block; None for blocks of 4 MB.
+
+    Yields:
+        ``[b, n]``; all together the rows of :func:`patient_weights`.
+
+    Raises:
+        ConfigError: fewer than one replicate.
+        InputError: no images.
+    """
     if replicates < 1:
         raise ConfigError("bootstrap replicates", "must be at least 1", replicates)
     if len(patients) == 0:
         raise InputError("bootstrap patients", "at least one image is needed", "none")
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates).astype(np.int32)
-    return counts[:, owner.reshape(-1)]
+    step = block or max(1, _BLOCK // len(patients))
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size).astype(np.int32)
+        yield counts[:, owner.reshape(-1)]
 
 
 def seed_weights(seeds: int, replicates: int, rng: np.random.Generator) -> NDArray[np.float64]:

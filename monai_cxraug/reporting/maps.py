@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.errors import InputError
-from monai_cxraug.reporting.markup import Markup, element
-from monai_cxraug.reporting.parts import section
-from monai_cxraug.reporting.records import build_all
+from monai_cxraug.reporting.fields import build_all
+from monai_cxraug.reporting.language import Language
+from monai_cxraug.reporting.markup import Markup, element, join
+from monai_cxraug.reporting.parts import folded, note, section
+from monai_cxraug.reporting.pictures import picture
 from monai_cxraug.reporting.tables import finding_title, number
 
 SCHEMA: Final = "cxraug.maps/1"
+#: bytes that all maps and each of them may take on the page, and the width of a large one.
+_ROOM, _MOST, _WIDTH = 500_000, 40_000, 480
 
 
 @dataclass(frozen=True)
@@ -66,31 +69,47 @@ def _read(path: Path) -> CellMaps:
     return CellMaps(path.parents[1].name, path.parent, int(document.get("places", 0)), maps)
 
 
-def maps_section(cells: Sequence[CellMaps]) -> Markup:
-    """Write the section; nothing where there are no maps."""
-    shown = [block for one in cells if one.maps for block in _blocks(one)]
-    if not shown:
+def choose_maps(cells: Sequence[CellMaps], findings: Sequence[str], first: Sequence[str]) -> list[CellMaps]:
+    """Keep the maps of some findings, as many as the page has room for; some cells come first.
+
+    Args:
+        cells: maps of cells.
+        findings: whose maps are kept.
+        first: ids of cells that come before others.
+    """
+    room, kept = _ROOM, []
+    for cell in sorted(cells, key=lambda cell: cell.cell not in first):
+        maps = []
+        for one in cell.maps:
+            size = min((cell.folder / one.file).stat().st_size, _MOST)
+            if one.finding in findings and size <= room:
+                maps.append(one)
+                room -= size
+        kept.append(replace(cell, maps=maps))
+    return kept
+
+
+def maps_section(cells: Sequence[CellMaps], say: Language) -> Markup:
+    """Write the section, all cells but the first folded; nothing where there are no maps."""
+    drawn = [one for one in cells if one.maps]
+    if not drawn:
         return Markup("")
-    places = sorted({one.places for one in cells if one.maps})
-    note = (
-        "Each radiograph as the network sees it and, on its right, under its class activation map (Grad-CAM): orange "
-        "where the evidence for the finding came from. Chosen by what the network said, not by hand. A map does not "
-        "outline the finding; every map has its own scale; and it is no finer than the "
-        f"{' or '.join(f'{side} × {side}' for side in places)} places of the layer that it was made from."
-    )
-    return section("Where the networks look", *shown, element("p", note, class_="note"))
+    places = say("join.or").join(f"{side} × {side}" for side in sorted({one.places for one in drawn}))
+    first, *others = (join(*_blocks(one, say)) for one in drawn)
+    more = folded(say("maps.more", count=len(others)), join(*others)) if others else ""
+    return section("maps", say, note(say("maps.note", places=places)), first, more)
 
 
-def _blocks(cell: CellMaps) -> list[Markup]:
+def _blocks(cell: CellMaps, say: Language) -> list[Markup]:
     blocks = []
     for (finding, kind), maps in groupby(cell.maps, key=lambda one: (one.finding, one.kind)):
-        title = element("h3", f"{cell.cell}: {finding_title(finding)} {kind}")
-        pictures = [_picture(cell.folder, one) for one in maps]
+        title = element("h3", f"{cell.cell}: {finding_title(finding, say)} {say.known(kind)}")
+        pictures = [_picture(cell.folder, one, say) for one in maps]
         blocks.append(element("div", title, element("div", *pictures, class_="maps")))
     return blocks
 
 
-def _picture(folder: Path, one: Map) -> Markup:
-    source = "data:image/png;base64," + base64.b64encode((folder / one.file).read_bytes()).decode()
-    picture = element("img", src=source, alt=f"{one.image} and its class activation map", loading="lazy")
-    return element("figure", picture, element("figcaption", f"{one.image.rsplit('/', 1)[-1]}, {number(one.prob)}"))
+def _picture(folder: Path, one: Map, say: Language) -> Markup:
+    shown = picture(folder / one.file, _MOST, _WIDTH)
+    image = element("img", src=shown.address, alt=say("maps.alt", image=one.image), loading="lazy")
+    return element("figure", image, element("figcaption", f"{one.image.rsplit('/', 1)[-1]}, {number(one.prob)}"))

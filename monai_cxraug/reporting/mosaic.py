@@ -43,7 +43,8 @@ class Block:
 def collect_blocks(run: Path, plan: Plan) -> list[Block]:
     """Draw real training images and synthetic ones of each studied finding, at random with a fixed seed.
 
-    The first synthetic set of a finding that lies in the run folder is shown. Findings without one are left out.
+    Of each finding the first synthetic set in the run folder is shown, those of the most data first. Findings without
+    one are left out.
 
     Raises:
         InputError: a manifest or pack is unreadable.
@@ -57,7 +58,11 @@ def collect_blocks(run: Path, plan: Plan) -> list[Block]:
 
 
 def _block(run: Path, plan: Plan, train: Prepared, finding: str) -> Block | None:
-    sets = (made for made in plan.synthetic if made.finding == finding)
+    fractions = {one.id: one.fraction or 0 for one in plan.generators}
+    sets = sorted(
+        (made for made in plan.synthetic if made.finding == finding),
+        key=lambda made: -fractions.get(made.generator, 0),
+    )
     found = next((made for made in sets if (run / "synthetic" / made.id / "pack.npy").exists()), None)
     if found is None:
         return None

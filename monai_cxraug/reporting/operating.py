@@ -1,102 +1,145 @@
-"""The report's section on answers at a threshold: how often they are right, how far to believe probabilities."""
+"""The section on all that is measured beside AUROC: rates at a threshold, and how far to believe probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final
 
-from monai_cxraug.reporting.markup import Markup, element
-from monai_cxraug.reporting.parts import folded, section, table
-from monai_cxraug.reporting.records import Interval, Operating, Results
-from monai_cxraug.reporting.tables import NONE, bracket, finding_title, number, percent
+from monai_cxraug.reporting import words
+from monai_cxraug.reporting.curves import compared_arms
+from monai_cxraug.reporting.figures import order_arms
+from monai_cxraug.reporting.language import Language
+from monai_cxraug.reporting.markup import Markup, element, join
+from monai_cxraug.reporting.parts import folded, note, over, ratio_text, section, table
+from monai_cxraug.reporting.records import Operating, Results
+from monai_cxraug.reporting.tables import NONE, at_primary, bracket, finding_title, number, percent
+
+#: measures in the order of the table.
+MEASURES: Final = (
+    "auprc",
+    "sensitivity_90",
+    "sensitivity_95",
+    "accuracy",
+    "all_negative",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "ece",
+    "brier",
+    "log_loss",
+    "slope",
+    "intercept",
+)
+
+#: arms whose measures stand side by side without unfolding.
+_ARMS: Final = 4
 
 
-def operating_section(results: Results) -> Markup:
-    """Write the section; nothing where no thresholds were applied.
+def operating_part(results: Results, say: Language) -> Markup:
+    """Write the section; nothing where nothing was measured.
 
     Args:
         results: of a run.
+        say: language.
 
     Returns:
-        A table of every arm and studied finding over all seeds, and, folded, one seed by seed with the thresholds.
+        For every studied finding a table of measures by arms at the endpoint's fraction and ratio; folded, the other
+        fractions and ratios, and the thresholds seed by seed.
     """
     overall = [row for row in results.operating if row.seed == "all" and row.finding in results.studied()]
     if not overall:
         return Markup("")
-    rules = sorted({row.rule for row in overall})
-    where = _Where.of(overall)
-    head = ["Arm", "Finding", *where.head, "Accuracy", "Sensitivity", "Specificity", "Brier", "ECE"]
-    chosen = "at 0.5, as no images were left to choose one on" if rules == ["threshold=0.5"] else _chosen(rules)
-    note = (
-        f"Thresholds: {chosen}. Brackets are 95 % intervals over patients and seeds. ECE is the expected calibration "
-        "error over 15 bins; an arrow leads from the network's own probabilities to those at the temperature."
-    )
+    single = [row for row in results.operating if row.seed != "all"]
     return section(
-        "Answers at the threshold",
-        table(head, [_cells(row, where) for row in overall], left={0, 1}),
-        element("p", note, class_="note"),
-        _seed_by_seed([row for row in results.operating if row.seed != "all"], where),
+        "measures",
+        say,
+        *(_measures(overall, results, finding, say) for finding in dict.fromkeys(row.finding for row in overall)),
+        note(say("measures.note", rule=_rule(overall, say))),
+        _everywhere(overall, say),
+        _seed_by_seed(single, say),
     )
 
 
-def _chosen(rules: list[str]) -> str:
-    return f"chosen on validation images by the rule {', '.join(rules)}, each cell its own, then applied to these"
+def _rule(rows: Sequence[Operating], say: Language) -> str:
+    rules = sorted({row.rule for row in rows})
+    return say("measures.unchosen") if rules == ["threshold=0.5"] else say("measures.chosen", rules=", ".join(rules))
 
 
-@dataclass(frozen=True)
-class _Where:
-    """Which of data fraction and ratio tell rows apart; columns that do not are left out."""
-
-    fraction: bool
-    ratio: bool
-
-    @classmethod
-    def of(cls, rows: Sequence[Operating]) -> _Where:
-        return cls(len({row.fraction for row in rows}) > 1, len({row.ratio for row in rows if row.ratio}) > 1)
-
-    @property
-    def head(self) -> list[str]:
-        return ["Data"] * self.fraction + ["Ratio"] * self.ratio
-
-    def cells(self, row: Operating) -> list[object]:
-        ratio = f"{row.ratio:g}" if row.ratio else "–"
-        return [*[percent(row.fraction)] * self.fraction, *[ratio] * self.ratio]
+def _measures(overall: Sequence[Operating], results: Results, finding: str, say: Language) -> Markup:
+    arms = dict.fromkeys([*compared_arms(results), *order_arms(results)])
+    of_arm = {arm: [row for row in overall if (row.arm, row.finding) == (arm, finding)] for arm in arms}
+    found = {arm: at_primary(rows, results.primary) for arm, rows in of_arm.items()}
+    chosen = [row for row in found.values() if row]
+    if not chosen:
+        return Markup("")
+    first = chosen[0]
+    skipped = NONE if first.skipped is None else first.skipped
+    title = finding_title(finding, say)
+    counted = say("measures.counted", positives=first.positives, n=first.n, skipped=skipped)
+    heading = element("h3", f"{title} ", element("span", counted, class_="soft"))
+    others = folded(say("measures.arms"), _by_arm(chosen[_ARMS:], title, say)) if chosen[_ARMS:] else ""
+    return join(heading, _by_arm(chosen[:_ARMS], title, say), others)
 
 
-def _cells(row: Operating, where: _Where) -> list[object]:
-    before, after = number(row.calibration_error_before), number(row.calibration_error)
-    return [
-        row.arm,
-        finding_title(row.finding),
-        *where.cells(row),
-        _rate(row.accuracy, row.accuracy_interval),
-        _rate(row.sensitivity, row.sensitivity_interval),
-        _rate(row.specificity, row.specificity_interval),
-        _rate(row.brier, row.brier_interval),
-        after if before == after else f"{before} → {after}",
+def _by_arm(chosen: Sequence[Operating], title: str, say: Language) -> Markup:
+    rows = [
+        [say(f"measure.{name}"), *(_cell(row, name) for row in chosen)]
+        for name in MEASURES
+        if any(getattr(row, name) is not None for row in chosen)
     ]
+    head = [say("head.measure"), *(row.arm for row in chosen)]
+    return table(head, rows, {0}, f"{say('section.measures')}: {title}")
 
 
-def _rate(value: float | None, interval: Interval | None) -> Markup | str:
+def _cell(row: Operating, name: str) -> Markup | str:
+    value = getattr(row, name)
     if value is None:
         return NONE
-    return element("span", number(value), element("br"), element("span", bracket(interval, number), class_="soft"))
+    interval = getattr(row, f"{name}_interval")
+    text = words.minus(number(value))
+    if name == "ece" and row.ece_before is not None and number(row.ece_before) != number(value):
+        text = f"{number(row.ece_before)} → {text}"
+    return over(text, words.minus(bracket(interval, number))) if interval else text
 
 
-def _seed_by_seed(given: Sequence[Operating], where: _Where) -> Markup:
-    head = ["Arm", "Finding", *where.head, "Seed", "Threshold", "Temperature", "Accuracy", "Sensitivity", "Specificity"]
+def _everywhere(rows: Sequence[Operating], say: Language) -> Markup:
+    if len({(row.fraction, row.ratio) for row in rows}) < 2:
+        return Markup("")
+    some = ("auprc", "accuracy", "all_negative", "sensitivity", "specificity", "ece", "brier", "slope")
+    names = ("arm", "finding", "data", "ratio", "positives", "skipped")
+    head = [*(say(f"head.{name}") for name in names), *(say(f"measure.{name}.short") for name in some)]
+    cells = [
+        [
+            row.arm,
+            finding_title(row.finding, say),
+            percent(row.fraction),
+            ratio_text(row.ratio),
+            f"{row.positives} / {row.n}",
+            NONE if row.skipped is None else row.skipped,
+            *(words.minus(number(getattr(row, name))) for name in some),
+        ]
+        for row in rows
+    ]
+    title = say("measures.everywhere", count=len(rows))
+    return folded(title, table(head, cells, {0, 1}, title))
+
+
+def _seed_by_seed(given: Sequence[Operating], say: Language) -> Markup:
+    names = ("arm", "finding", "data", "ratio", "seed", "threshold", "temperature")
+    some = ("accuracy", "sensitivity", "specificity")
+    head = [*(say(f"head.{name}") for name in names), *(say(f"measure.{name}.short") for name in some)]
     rows = [
         [
             row.arm,
-            finding_title(row.finding),
-            *where.cells(row),
+            finding_title(row.finding, say),
+            percent(row.fraction),
+            ratio_text(row.ratio),
             row.seed,
             number(row.threshold),
             number(row.temperature, 2),
-            number(row.accuracy),
-            number(row.sensitivity),
-            number(row.specificity),
+            *(number(getattr(row, name)) for name in some),
         ]
         for row in given
     ]
-    return folded(f"All {len(rows)} thresholds, seed by seed", table(head, rows, left={0, 1}))
+    title = say("measures.thresholds", count=len(rows))
+    return folded(title, table(head, rows, {0, 1}, title)) if rows else Markup("")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Union
 
-from monai_cxraug.artifacts import read_json
-from monai_cxraug.errors import StateError, nearest
+from monai_cxraug.artifacts import load_json, read_json
+from monai_cxraug.reporting.fields import Interval, build, build_all, value_of
 
-PLAN_SCHEMA: Final = "cxraug.plan/1"
-RESULTS_SCHEMA: Final = "cxraug.results/1"
+PLAN_SCHEMA: Final = "cxraug.plan/2"
+#: plans of version 0.1, which hold all that a report shows.
+OLDER_PLAN_SCHEMA: Final = "cxraug.plan/1"
+RESULTS_SCHEMA: Final = "cxraug.results/2"
+#: results of version 0.1, which lack what came later.
+OLDER_RESULTS_SCHEMA: Final = "cxraug.results/1"
 #: the finding that stands for the mean over findings.
 MACRO: Final = "macro"
 #: findings with fewer positive images are flagged wherever they are shown.
 FEW_POSITIVES: Final = 10
 
-Interval = tuple[float, float]
 Seed = Union[int, Literal["all"]]  # noqa: UP007  # a runtime union of a type and a Literal needs this form
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,34 @@ class Primary:
     difference: float | None = None
     interval: Interval | None = None
     p: float | None = None
+    p_holm: float | None = None
+    bootstrap_interval: Interval | None = None
+    standard_error: float | None = None
+    dof: float | None = None
+    detectable: float | None = None
+    n: int | None = None
+    positives: int | None = None
+    skipped: int | None = None
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What the endpoint's arm changes beside AUROC, for one finding."""
+
+    finding: str
+    measure: str
+    worse: bool
+    difference: float | None = None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Whether the endpoint stood before any cell was done."""
+
+    before: bool
+    cells_done: int
+    earlier: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,8 @@ class ArmResult:
     ratio: float | None = None
     auroc: float | None = None
     interval: Interval | None = None
+    bootstrap_interval: Interval | None = None
+    skipped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +98,14 @@ class Comparison:
     interval: Interval | None = None
     p: float | None = None
     p_holm: float | None = None
+    p_bh: float | None = None
+    detectable: float | None = None
+    bootstrap_interval: Interval | None = None
+    standard_error: float | None = None
+    dof: float | None = None
+    n: int | None = None
+    positives: int | None = None
+    skipped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +121,13 @@ class Composition:
     share: float | None = None
     fraction: float | None = None
     ratio: float | None = None
+    filtered: int = 0
+    external: int = 0
+
+    @property
+    def total(self) -> int:
+        """Positives of every origin."""
+        return self.real + self.duplicate + self.filtered + self.synthetic + self.external
 
 
 @dataclass(frozen=True)
@@ -109,8 +152,84 @@ class Operating:
     specificity_interval: Interval | None = None
     brier: float | None = None
     brier_interval: Interval | None = None
-    calibration_error: float | None = None
-    calibration_error_before: float | None = None
+    ece: float | None = None
+    ece_interval: Interval | None = None
+    ece_before: float | None = None
+    skipped: int | None = None
+    auprc: float | None = None
+    auprc_interval: Interval | None = None
+    sensitivity_90: float | None = None
+    sensitivity_90_interval: Interval | None = None
+    sensitivity_95: float | None = None
+    sensitivity_95_interval: Interval | None = None
+    all_negative: float | None = None
+    all_negative_interval: Interval | None = None
+    balanced_accuracy: float | None = None
+    balanced_accuracy_interval: Interval | None = None
+    log_loss: float | None = None
+    log_loss_interval: Interval | None = None
+    slope: float | None = None
+    slope_interval: Interval | None = None
+    intercept: float | None = None
+    intercept_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """AUROC of one arm for one finding among the images of some people."""
+
+    arm: str
+    finding: str
+    column: str
+    group: str
+    n: int
+    positives: int
+    fraction: float | None = None
+    ratio: float | None = None
+    auroc: float | None = None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a ``roc``, ``precision_recall`` or ``reliability`` curve of one cell."""
+
+    arm: str
+    kind: str
+    seed: Seed
+    finding: str
+    x: list[float]
+    y: list[float]
+    fraction: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a synthetic set says about its origin."""
+
+    id: str
+    generator: str
+    finding: str
+    n: int
+    seed: Seed | None = None
+    drawn: int | None = None
+    acceptance_rate: float | None = None
+    rejected: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A measure of one arm on the images of the run and on those of an evaluation."""
+
+    arm: str
+    finding: str
+    measure: str
+    fraction: float | None = None
+    ratio: float | None = None
+    before: float | None = None
+    here: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +238,7 @@ class Cost:
 
     stage: str
     id: str
-    seconds: float
+    seconds: float | None = None
     images: int | None = None
 
 
@@ -139,6 +258,12 @@ class Results:
     missing: list[str]
     warnings: list[str]
     provenance: dict[str, Any]
+    harm: list[Harm] = field(default_factory=list)
+    declared: Declared | None = None
+    subgroups: list[Subgroup] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    synthetic: list[Made] = field(default_factory=list)
+    shift: list[Shift] = field(default_factory=list)
 
     def overall(self) -> list[ArmResult]:
         """Rows that hold for all seeds together."""
@@ -171,6 +296,18 @@ class SyntheticSet:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A network to train: a cell, a generator or a judge."""
+
+    id: str
+    arm: str = ""
+    finding: str = ""
+    fraction: float | None = None
+    ratio: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """The part of ``plan.json`` that a report shows."""
 
@@ -180,8 +317,10 @@ class Plan:
     data: dict[str, str]
     findings: list[str]
     synthetic: list[SyntheticSet] = field(default_factory=list)
-    cells: int = 0
-    generators: int = 0
+    cells: list[Piece] = field(default_factory=list)
+    generators: list[Piece] = field(default_factory=list)
+    judges: list[Piece] = field(default_factory=list)
+    smoke: bool = False
 
     def conditions(self, role: str) -> dict[str, list[str]]:
         """Columns and the values that choose a role's images among those of its folder: its split and its ``where``."""
@@ -199,9 +338,10 @@ def load_results(run: Path) -> Results:
         StateError: another schema, a key is missing or a value is of the wrong kind.
     """
     path = run / "results.json"
-    document = read_json(path, RESULTS_SCHEMA)
-    name = _value(document, "name", str, path)
-    primary = document.get("primary")
+    older = (load_json(path) or {}).get("schema") == OLDER_RESULTS_SCHEMA
+    document = read_json(path, OLDER_RESULTS_SCHEMA if older else RESULTS_SCHEMA)
+    name = value_of(document, "name", str, path)
+    primary, declared = document.get("primary"), document.get("declared")
     return Results(
         name=name,
         title=str(document.get("title") or name),
@@ -212,9 +352,15 @@ def load_results(run: Path) -> Results:
         composition=build_all(Composition, document, "composition", path),
         cost=build_all(Cost, document, "cost", path),
         operating=build_all(Operating, document, "operating", path),
-        missing=_value(document, "missing", list[str], path, []),
-        warnings=_value(document, "warnings", list[str], path, []),
-        provenance=_value(document, "provenance", dict[str, Any], path, {}),
+        missing=value_of(document, "missing", list[str], path, []),
+        warnings=value_of(document, "warnings", list[str], path, []),
+        provenance=value_of(document, "provenance", dict[str, Any], path, {}),
+        harm=build_all(Harm, primary or {}, "harm", path),
+        declared=None if declared is None else build(Declared, declared, f"{path} declared"),
+        subgroups=build_all(Subgroup, document, "subgroups", path),
+        curves=build_all(Curve, document, "curves", path),
+        synthetic=build_all(Made, document, "synthetic", path),
+        shift=build_all(Shift, document, "shift", path),
     )
 
 
@@ -228,76 +374,19 @@ def load_plan(run: Path) -> Plan | None:
     path = run / "plan.json"
     if not path.exists():
         return None
-    document = read_json(path, PLAN_SCHEMA)
-    name = _value(document, "name", str, path)
-    data = _value(document, "data", dict[str, Any], path, {})
+    older = (load_json(path) or {}).get("schema") == OLDER_PLAN_SCHEMA
+    document = read_json(path, OLDER_PLAN_SCHEMA if older else PLAN_SCHEMA)
+    name = value_of(document, "name", str, path)
+    data = value_of(document, "data", dict[str, Any], path, {})
     return Plan(
         name=name,
         title=str(document.get("title") or name),
-        experiment=_value(document, "experiment", dict[str, Any], path, {}),
+        experiment=value_of(document, "experiment", dict[str, Any], path, {}),
         data={role: str(folder) for role, folder in data.items() if folder},
-        findings=_value(document, "findings", list[str], path, []),
+        findings=value_of(document, "findings", list[str], path, []),
         synthetic=build_all(SyntheticSet, document, "synthetic", path),
-        cells=len(_value(document, "cells", list[Any], path, [])),
-        generators=len(_value(document, "generators", list[Any], path, [])),
+        cells=build_all(Piece, document, "cells", path),
+        generators=build_all(Piece, document, "generators", path),
+        judges=build_all(Piece, document, "judges", path),
+        smoke=value_of(document, "smoke", bool, path, False),
     )
-
-
-def build(record: type[T], content: object, where: object) -> T:
-    """Fill a dataclass from a JSON object, checking that keys are there and values of the annotated kind.
-
-    Args:
-        record: dataclass to make; keys it does not know are left alone, so that files may grow.
-        content: the JSON object.
-        where: file and key to name in an error.
-
-    Raises:
-        StateError: not an object, a key is missing or a value is of another kind.
-    """
-    if not isinstance(content, Mapping):
-        raise StateError(where, "must be an object", type(content).__name__, "remake the file")
-    hints = get_type_hints(record)
-    values = {}
-    for spec in dataclasses.fields(record):  # type: ignore[arg-type]  # T is always a dataclass here
-        missing = spec.default is dataclasses.MISSING
-        values[spec.name] = _value(content, spec.name, hints[spec.name], where, ... if missing else spec.default)
-    return record(**values)
-
-
-def build_all(record: type[T], document: Mapping[str, Any], key: str, path: Path) -> list[T]:
-    """Fill a dataclass from each object of a list in a JSON document; without the list, none.
-
-    Raises:
-        StateError: as for :func:`build`.
-    """
-    rows = _value(document, key, list[Any], path, [])
-    return [build(record, row, f"{path} {key}[{index}]") for index, row in enumerate(rows)]
-
-
-def _value(content: Mapping[str, Any], key: str, hint: Any, where: object, default: Any = ...) -> Any:
-    if key not in content:
-        if default is ...:
-            raise StateError(where, f"must have the key {key!r}", nearest(key, map(str, content)), "remake the file")
-        return default
-    if not _fits(content[key], hint):
-        kind = getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
-        raise StateError(where, f"{key!r} must be {kind}", repr(content[key])[:80], "remake the file")
-    return tuple(content[key]) if Interval in (hint, *get_args(hint)) and content[key] is not None else content[key]
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of the annotated kind; a bool is no number and a float must be finite."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        return isinstance(value, list) and len(value) == len(arguments) and all(map(_fits, value, arguments))
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, origin or hint) and not isinstance(value, bool)

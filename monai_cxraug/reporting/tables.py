@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from monai_cxraug.artifacts import write_csv
+from monai_cxraug.reporting.fields import Interval
+from monai_cxraug.reporting.language import ENGLISH, Language
 from monai_cxraug.reporting.records import (
     FEW_POSITIVES,
     MACRO,
     ArmResult,
     Comparison,
     Composition,
-    Interval,
     Operating,
     Primary,
     Results,
+    Subgroup,
 )
 
 NONE: Final = "n/a"
-Row = TypeVar("Row", ArmResult, Comparison)
+Row = TypeVar("Row", ArmResult, Comparison, Operating)
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,11 @@ def summary_table(results: Results) -> str:
 
     Returns:
         Aligned lines: finding; AUROC of the arms; difference (primary arm less its reference); 95 % interval;
-        verdict. The macro mean comes last, and a line below says what was compared on how many images.
+        the difference that could have been found; verdict. The macro mean comes last, and lines below say what was
+        compared and what got worse.
     """
     summary = summarise(results)
-    header = ["finding", "n+/n", *summary.arms, "difference", "95 % interval", "verdict"]
+    header = ["finding", "n+/n", *summary.arms, "difference", "95 % interval", "detectable", "verdict"]
     body = [
         [
             row.finding + " *" * row.few,
@@ -118,19 +121,28 @@ def summary_table(results: Results) -> str:
             *(number(area) for area in row.aurocs),
             signed(row.outcome.difference if row.outcome else None),
             bracket(row.outcome.interval if row.outcome else None),
+            number(row.outcome.detectable if row.outcome else None),
             row.outcome.verdict if row.outcome else NONE,
         ]
         for row in summary.rows
     ]
-    lines = _align([[_printable(cell) for cell in cells] for cells in [header, *body]], left={0, len(header) - 1})
+    return "\n".join([*text_table(header, body, left={0, len(header) - 1}), *_footnotes(results, summary)])
+
+
+def text_table(header: Sequence[str], body: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+    """Align columns for a terminal, with a line under the header; columns in ``left`` hold text."""
+    lines = _align([[_printable(cell) for cell in cells] for cells in [header, *body]], left)
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([*lines, *_footnotes(results, summary)])
+    return lines
 
 
 def _footnotes(results: Results, summary: Summary) -> list[str]:
     notes = []
     if primary := results.primary:
         notes.append(f"difference: AUROC of {primary.arm} less that of {primary.reference}, {results.split} images")
+        if primary.detectable is not None:
+            notes.append("detectable: smallest true difference that 80 of 100 such runs would find")
+        notes += [f"worse at the fixed threshold: {row.measure} of {row.finding}" for row in results.harm if row.worse]
     if any(row.few for row in summary.rows):
         notes.append(f"* fewer than {FEW_POSITIVES} positive images")
     if results.missing:
@@ -155,7 +167,7 @@ def _align(table: list[list[str]], left: set[int]) -> list[str]:
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write ``arms.csv``, ``comparisons.csv``, ``composition.csv`` and ``operating.csv``: every row of the results.
+    """Write ``arms.csv``, ``comparisons.csv``, ``composition.csv``, ``operating.csv`` and ``subgroups.csv``: every row.
 
     Args:
         results: of a run.
@@ -169,6 +181,7 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
         "comparisons": (Comparison, results.comparisons),
         "composition": (Composition, results.composition),
         "operating": (Operating, results.operating),
+        "subgroups": (Subgroup, results.subgroups),
     }
     for name, (record, rows) in tables.items():
         keys = [spec.name for spec in dataclasses.fields(record)]
@@ -223,6 +236,6 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.3g} %"
 
 
-def finding_title(finding: str) -> str:
+def finding_title(finding: str, say: Language = ENGLISH) -> str:
     """Name a finding for readers: underscores become spaces, the macro mean says what it is."""
-    return "Mean over findings" if finding == MACRO else finding.replace("_", " ")
+    return say("finding.macro") if finding == MACRO else say.known(finding).replace("_", " ")

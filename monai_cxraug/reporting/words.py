@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, Primary, Results
-from monai_cxraug.reporting.tables import finding_title, percent, signed
+from monai_cxraug.reporting.language import ENGLISH, Language
+from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, Harm, Primary, Results
+from monai_cxraug.reporting.tables import bracket, finding_title, number, percent, signed
 
 HELPS: Final = "helps"
 NOTHING: Final = "no evidence"
 HARMS: Final = "harms"
 INCOMPLETE: Final = "comparison incomplete"
-
-#: what each control arm would show.
-CONTROLS: Final = {
-    "plain": "what the real images alone achieve",
-    "weighted_loss": "whether weighting the loss by class, which costs nothing, does as well",
-    "oversampled": "whether showing the rare images more often does as well",
-    "duplicate_real": "whether as many copies of real images do as well",
-    "label_shuffled": "whether synthetic images with shuffled labels do as well, so that the content does not matter",
-    "filtered": "whether filtered real images without a generator do as well",
-}
+#: how the answer to each verdict begins.
+_ANSWERS: Final = {HELPS: "answer.helps", HARMS: "answer.harms", NOTHING: "answer.nothing"}
 
 
 def minus(text: str) -> str:
@@ -28,60 +21,85 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def subject(finding: str) -> str:
+def subject(finding: str, say: Language = ENGLISH) -> str:
     """Name what the endpoint is about inside a sentence."""
-    return "the mean over the studied findings" if finding == MACRO else finding_title(finding)
+    return say("finding.mean") if finding == MACRO else finding_title(finding, say)
 
 
-def answer(results: Results) -> str:
-    """Answer the question of the run in one sentence."""
+def answer(results: Results, say: Language) -> str:
+    """Answer the question of the run in one sentence, harm included."""
     primary = results.primary
     if primary is None:
-        return "No primary endpoint was declared, so this run describes and does not answer."
-    against = f"AUROC for {subject(primary.finding)} compared with “{primary.reference}”"
-    if primary.verdict == HELPS:
-        return f"Yes: training with “{primary.arm}” images raised the {against}."
-    if primary.verdict == HARMS:
-        return f"No: training with “{primary.arm}” images lowered the {against}."
-    if primary.verdict == NOTHING:
-        return f"There is no evidence that training with “{primary.arm}” images changed the {against}."
-    return f"Not decided: whether “{primary.arm}” images change the {against} needs controls that this run lacks."
+        return say("answer.none")
+    named = {"arm": primary.arm, "reference": primary.reference, "subject": subject(primary.finding, say)}
+    return say(
+        "answer.whole", answer=say(_ANSWERS.get(primary.verdict, "answer.open"), **named), harm=harm(results, say)
+    )
 
 
-def meaning(primary: Primary) -> str:
+def harm(results: Results, say: Language) -> str:
+    """Say what got worse beside AUROC, or that nothing was shown to."""
+    if not results.harm:
+        return say("harm.unknown")
+    worse = [row for row in results.harm if row.worse]
+    if not worse:
+        return say("harm.none")
+    return say("harm.shown", what=say("join").join(_worse(row, say) for row in worse))
+
+
+def _worse(row: Harm, say: Language) -> str:
+    difference = " ".join(harm_numbers(row))
+    return say(
+        "harm.one",
+        measure=say(f"measure.{row.measure}.short"),
+        finding=finding_title(row.finding, say),
+        value=difference,
+    )
+
+
+def harm_numbers(row: Harm) -> tuple[str, str]:
+    """Write a difference and its interval; those of calibration are small, and need one decimal more."""
+    digits = 4 if row.measure in ("brier", "ece") else 3
+    interval = bracket(row.interval, lambda end: signed(end, digits))
+    return minus(signed(row.difference, digits)), minus(interval)
+
+
+def meaning(primary: Primary, say: Language) -> str:
     """Say what the difference and its interval mean, in pairs of images out of 100."""
     if primary.difference is None:
-        return "The difference could not be estimated: the images lack positives or negatives of the finding."
-    size = f"{abs(100 * primary.difference):.1f} {'more' if primary.difference >= 0 else 'fewer'}"
-    text = (
-        f"Of 100 pairs of one image with and one without the finding, “{primary.arm}” puts {size} in the right "
-        f"order than “{primary.reference}” does."
-    )
+        return say("meaning.none")
+    size, more = f"{abs(100 * primary.difference):.1f}", "more" if primary.difference >= 0 else "fewer"
+    text = say(f"meaning.{more}", arm=primary.arm, reference=primary.reference, size=size)
     if primary.interval is None:
-        return f"{text} There are too few patients with the finding for an interval, so chance cannot be judged."
+        return f"{text} {say('meaning.few')}"
     low, high = (minus(signed(100 * end, 1)) for end in primary.interval)
     apart = primary.interval[0] > 0 or primary.interval[1] < 0
-    zero = "The interval leaves zero out." if apart else "The interval includes zero."
-    return f"{text} The patients and seeds at hand are compatible with anything from {low} to {high} pairs. {zero}"
+    zero = say("meaning.apart" if apart else "meaning.zero")
+    return f"{text} {say('meaning.range', low=low, high=high)} {zero}"
 
 
-def limits(results: Results) -> list[str]:
+def detectable(primary: Primary, say: Language) -> str:
+    """Say which differences the run could hardly have seen."""
+    if primary.detectable is None:
+        return say("detectable.none")
+    return say("detectable", size=number(primary.detectable))
+
+
+def limits(results: Results, say: Language) -> list[str]:
     """List what a reader should hold against the result."""
     said = []
     few = sorted({row.finding for row in results.overall() if row.positives < FEW_POSITIVES and row.finding != MACRO})
     if few:
-        names = ", ".join(map(finding_title, few))
-        said.append(f"Fewer than {FEW_POSITIVES} positive images of {names}: their numbers can hardly move a decision.")
+        said.append(say("limit.few", least=FEW_POSITIVES, names=", ".join(finding_title(name, say) for name in few)))
     seeds = {row.seed for row in results.arms if row.seed != "all"}
     if len(seeds) == 1:
-        said.append("One training seed: the intervals hold for these networks and not for training anew.")
+        said.append(say("limit.seed"))
     elif 1 < len(seeds) < 5:
-        said.append(
-            f"{len(seeds)} training seeds: the spread between trainings is understated, by a factor of "
-            f"{len(seeds) - 1}/{len(seeds)} in variance."
-        )
+        said.append(say("limit.seeds", count=len(seeds)))
     if results.primary and results.primary.fraction not in (None, 1):
-        said.append(f"The primary endpoint is for {percent(results.primary.fraction)} of the training patients.")
+        said.append(say("limit.fraction", share=percent(results.primary.fraction)))
+    if results.subgroups:
+        said.append(say("limit.subgroups"))
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,41 @@ from monai_cxraug.artifacts import file_hash
 from monai_cxraug.data.pack import to_unit
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, StateError
-from monai_cxraug.networks.weights import load_model
+from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.pretrained import fill
+from monai_cxraug.networks.weights import Model, load_model
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network that another package trained, from a local file of its weights, to see images with.
+
+    Args:
+        weights: state dict, plain or safetensors.
+        source: the package that made it; a key of :data:`~monai_cxraug.networks.pretrained.SOURCES`.
+        architecture: that the weights are for.
+        size: side of the images that it is shown, in pixels; larger ones are averaged over areas.
+        patients_seen: patients of its training images, as far as they are known here.
+    """
+
+    weights: str | Path
+    source: str = "torchvision"
+    architecture: str = "densenet121"
+    size: int = 224
+    patients_seen: tuple[str, ...] = ()
+
+    def load(self) -> Model:
+        """Build the network for grey images and fill it.
+
+        Raises:
+            InputError: the file is missing or unreadable.
+            ConfigError: the source is unknown, or does not have this architecture.
+            StateError: the file does not fill the network's body.
+        """
+        network = Classifier(1, self.architecture)
+        fill(network, self.weights, self.source)
+        about = {"size": self.size, "patients_seen": self.patients_seen, "source": self.source}
+        return Model(network.eval(), "classifier", about, Path(self.weights))
 
 
 class ClassifierFeatures:
@@ -23,12 +58,12 @@ class ClassifierFeatures:
     are those of Inception on photographs.
 
     Args:
-        classifier: model file, or a folder that holds one.
+        classifier: model file, or a folder that holds one; or another package's network.
         device: where to compute.
         batch_size: images a pass; it changes nothing beyond rounding.
 
     Attributes:
-        name: architecture, size of the images and hash of the weights, for captions.
+        name: architecture, with the package if it is another's, size of the images and hash of the file, for captions.
         size: side of the images that the classifier was trained on, in pixels.
         patients_seen: patients of its training images.
 
@@ -37,8 +72,10 @@ class ClassifierFeatures:
         StateError: it is no classifier of ours, or one without global pooling.
     """
 
-    def __init__(self, classifier: str | Path, device: str | torch.device = "cpu", batch_size: int = 64) -> None:
-        model = load_model(classifier, "classifier")
+    def __init__(
+        self, classifier: str | Path | Pretrained, device: str | torch.device = "cpu", batch_size: int = 64
+    ) -> None:
+        model = classifier.load() if isinstance(classifier, Pretrained) else load_model(classifier, "classifier")
         if missing := sorted({"size", "patients_seen"} - set(model.about)):
             raise StateError(model.path, "a classifier's file must name size and patients_seen", f"no {missing[0]}")
         if batch_size < 1:
@@ -46,7 +83,9 @@ class ClassifierFeatures:
         self.path, self.size = model.path, int(model.about["size"])
         self.patients_seen = frozenset(model.about["patients_seen"])
         self.channels = int(model.settings["channels"])
-        self.name = f"{model.settings['architecture']} at {self.size} px, model {file_hash(model.path)[:12]}"
+        made_by = f"{model.about['source']} " if isinstance(classifier, Pretrained) else ""
+        network = f"{made_by}{model.settings['architecture']}"
+        self.name = f"{network} at {self.size} px, model {file_hash(model.path)[:12]}"
         self.device, self.batch_size = torch.device(device), batch_size
         self._network = model.network.to(self.device)
         self._pooled = torch.empty(0)

@@ -25,9 +25,10 @@ from monai_cxraug.metrics.fidelity import (
     ms_ssim_diversity,
     sliced_wasserstein,
 )
+from monai_cxraug.metrics.manifold import DENSE_NEIGHBOURS, NEIGHBOURS, manifold
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.weights import Model
-from monai_cxraug.synthesis.features import ClassifierFeatures
+from monai_cxraug.synthesis.features import ClassifierFeatures, Pretrained
 from monai_cxraug.synthesis.synthetic_set import sample_images
 
 #: the kernel distance's error needs subsets of two in halves of twice that.
@@ -46,8 +47,9 @@ class RealReference:
 
     Every distance is the mean of two: of as many samples to each half. Its floor is the distance between the halves,
     so that all three compare equally many images. The names of figures are ``frechet``, ``kernel`` (with
-    ``kernel_error``), ``sliced_16``, ``sliced_32``, ... and ``ms_ssim``; the floor's end in ``_real``. Those in
-    features are left out where there is no classifier, those of patches for images below 16 px, MS-SSIM below 11 px.
+    ``kernel_error``), ``precision``, ``recall``, ``density``, ``coverage``, ``sliced_16``, ``sliced_32``, ... and
+    ``ms_ssim``; the floor's end in ``_real``. Those in features are left out where there is no classifier, those of
+    patches for images below 16 px, MS-SSIM below 11 px.
 
     Args:
         images: float32 ``[N, H, W]`` in [0, 1].
@@ -114,6 +116,9 @@ class RealReference:
             values["frechet"] = frechet_distance(seen_a, seen_b)
             subset = min(_SUBSET, len(a) // 2)
             values["kernel"], values["kernel_error"] = kernel_distance(seen_a, seen_b, subset, seed=self.seed)
+            few = len(seen_b) - 1  # neighbours that an image of the smallest sets has
+            found = manifold(seen_b, seen_a, min(NEIGHBOURS, few), min(DENSE_NEIGHBOURS, few))
+            values.update(found._asdict())
         if min(a.shape[1:]) >= COARSEST:
             levels = sliced_wasserstein(a, b, self.seed, directions=_DIRECTIONS)
             values.update({f"sliced_{side}": value for side, value in levels.items()})
@@ -176,7 +181,8 @@ class MeasureSnapshot:
         finding: keep only images positive for this finding.
         findings: those that a conditional generator is conditional on, in order; default the manifest's.
         label_rows: how often its training images have each label vector, as :meth:`PackRows.label_rows` counts.
-        classifier: model file whose features to use; None for the figures that need none.
+        classifier: model file, or another package's network, whose features to use; None for the figures that need
+            none.
         seed: of samples, halves and pairs.
         most: at most so many real images are used, drawn at random.
         device: where the classifier computes.
@@ -194,7 +200,7 @@ class MeasureSnapshot:
     finding: str | None = None
     findings: Sequence[str] | None = None
     label_rows: Mapping[str, int] | None = None
-    classifier: str | Path | None = None
+    classifier: str | Path | Pretrained | None = None
     seed: int = 0
     most: int = 2000
     device: str = "cpu"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from monai_cxraug.synthesis.features import ClassifierFeatures
 
 Array = NDArray[np.float64]
 Images = NDArray[np.float32]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 #: samples in the picture, and training images beside each.
 SHOWN: Final = 16
@@ -25,6 +26,8 @@ BESIDE: Final = 3
 #: at most so many samples, and held-out images, are compared with the training images.
 COMPARED: Final = 256
 _BLOCK: Final = 256
+#: queries, references and pairs that are compared at once.
+_QUERIES, _REFERENCES, _PAIRS = 512, 2048, 256
 #: quantile of the held-out images' distances below which a sample counts as close.
 _CLOSE: Final = 0.05
 
@@ -59,6 +62,137 @@ def find_nearest(queries: ArrayLike, blocks: Iterable[ArrayLike], k: int) -> Nei
         rows, squares = np.take_along_axis(rows, best, axis=1), np.take_along_axis(squares, best, axis=1)
         seen += len(references)
     return Neighbours(rows, np.sqrt(squares))
+
+
+class Twins(NamedTuple):
+    """The nearest reference of each query, as it is or mirrored: row, which of both, and distance, ``[N]`` each."""
+
+    rows: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+    distances: Array
+
+    def at(self, places: slice | NDArray[Any]) -> Twins:
+        """Return those at some places."""
+        return Twins(self.rows[places], self.mirrored[places], self.distances[places])
+
+    def joined(self, other: Twins) -> Twins:
+        """Return these and then the others."""
+        pairs = zip(self, other, strict=True)
+        rows, mirrored, distances = (np.concatenate(pair) for pair in pairs)
+        return Twins(rows, mirrored, distances)
+
+
+class TwinSearch:
+    """Finds the nearest reference of images or of their mirror images, exactly, by root mean squared difference.
+
+    An image is the sum of a part that its mirror image shares and of one that changes its sign there, so that the
+    products of the parts give both distances at the cost of one. They are computed in float32, whose error has a bound
+    (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1); every pair that this error may hide is
+    measured again in float64. Memory beside images and parts does not depend on their number.
+
+    Args:
+        references: float32 ``[M, H, W]``.
+        owners: of references, ``[M]``.
+    """
+
+    def __init__(self, references: Images, owners: NDArray[np.int64] | None = None) -> None:
+        self.references, self.owners = references, owners
+        centre = references.mean(axis=0)  # distances stay, and rounding errors are those of short vectors
+        self._centre = (centre + centre[:, ::-1]) / 2
+        self._parts = [self._split(references[at : at + _REFERENCES]) for at in range(0, len(references), _REFERENCES)]
+
+    def __call__(self, queries: Images, owners: NDArray[np.int64] | None = None) -> Twins:
+        """Find them.
+
+        Args:
+            queries: float32 ``[N, H, W]``.
+            owners: of queries, ``[N]``: references of the same owner are left out.
+
+        Returns:
+            The nearest; of equally near ones the earlier, and the query as it is before its mirror image. Without any
+            reference of another owner the distance is infinite.
+        """
+        n = len(queries)
+        found = Twins(np.zeros(n, np.int64), np.zeros(n, np.bool_), np.full(n, np.inf))
+        for start in range(0, n, _QUERIES):
+            part = slice(start, start + _QUERIES)
+            asked, best = self._split(queries[part]), found.at(part)
+            for block, given in enumerate(self._parts):
+                at = slice(block * _REFERENCES, block * _REFERENCES + _REFERENCES)
+                other = None
+                if owners is not None and self.owners is not None:
+                    other = owners[part, None] != self.owners[None, at]
+                near = _candidates(asked, given, other, np.square(best.distances) * self._centre.size)
+                _keep_nearest(best, near, queries[part], self.references[at], at.start)
+        return found
+
+    def _split(self, images: Images) -> _Parts:
+        centred = images - self._centre
+        width = centred.shape[2]
+        left, right = centred[:, :, : -(-width // 2)], centred[:, :, : width // 2 - 1 if width > 1 else None : -1]
+        root = np.float32(np.sqrt(0.5))
+        same, turned = (left + right) * root, (left - right) * root
+        if width % 2:
+            same[:, :, -1] *= root  # the middle column is its own mirror image
+        lengths = np.einsum("nhw,nhw->n", centred, centred, dtype=np.float64)
+        return _Parts(same.reshape(len(images), -1), turned.reshape(len(images), -1), lengths)
+
+
+class _Parts(NamedTuple):
+    """Images ``[N, D / 2]`` twice: what the mirror image shares and what changes sign; and squared lengths ``[N]``."""
+
+    same: Images
+    turned: Images
+    lengths: Array
+
+
+def _candidates(queries: _Parts, references: _Parts, other: NDArray[np.bool_] | None, known: Array) -> Pairs:
+    """Pairs among which the nearest surely is, if it is nearer than what is known already.
+
+    Args:
+        queries: N images.
+        references: M images.
+        other: ``[N, M]``: pairs that count; all where None.
+        known: ``[N]``: squared distances known already.
+
+    Returns:
+        Numbers of queries, those of mirrored ones plus N, and of references.
+    """
+    # each of two distances that are compared is wrong by 2 D u |q| |r| at most, which is D u (|q| + |r|)^2 / 2 at most;
+    # 32 is room for centring, parts, lengths and sums
+    reach = np.sqrt(queries.lengths) + np.sqrt(references.lengths.max())
+    slack = (2 * queries.same.shape[1] + 32) * 2.0**-24 * np.square(reach)
+    shared = (-2 * queries.same) @ references.same.T
+    shared += references.lengths.astype(np.float32)
+    if other is not None:
+        shared[~other] = np.inf
+    changing = (-2 * queries.turned) @ references.turned.T
+    squares = np.concatenate([shared + changing, shared - changing])
+    least = squares.min(axis=1).reshape(2, -1).min(axis=0) + queries.lengths
+    most = np.where(np.isfinite(least), np.minimum(least, known) - queries.lengths + slack, -np.inf)
+    asked, given = np.nonzero(squares <= np.tile(most, 2).astype(np.float32)[:, None])
+    return asked, given
+
+
+def _keep_nearest(best: Twins, near: Pairs, queries: Images, references: Images, offset: int) -> None:
+    """Measure pairs in float64 and write what is nearer than before into ``best``."""
+    asked, given = near
+    query, mirrored = asked % len(queries), asked >= len(queries)
+    parts = [slice(start, start + _PAIRS) for start in range(0, len(asked), _PAIRS)]
+    measured = [_measure(queries[query[part]], mirrored[part], references[given[part]]) for part in parts]
+    distances = np.concatenate([np.empty(0), *measured])
+    order = np.lexsort((mirrored, given, distances, query))
+    order = order[np.unique(query[order], return_index=True)[1]]  # the first of each query
+    order = order[distances[order] < best.distances[query[order]]]
+    best.rows[query[order]], best.mirrored[query[order]] = given[order] + offset, mirrored[order]
+    best.distances[query[order]] = distances[order]
+
+
+def _measure(queries: Images, mirrored: NDArray[np.bool_], references: Images) -> Array:
+    shown = queries.astype(np.float64)
+    shown[mirrored] = shown[mirrored, :, ::-1]
+    distances: Array = np.sqrt(np.square(shown - references).mean(axis=(1, 2)))
+    return distances
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
@@ -99,8 +233,11 @@ class NearestTraining:
             near = find_nearest(queries, (self._points(block, space) for block in self._blocks()), BESIDE)
             values.update(_summary(f"nearest_{space}", near.distances[:, 0], len(samples)))
             found[space] = Neighbours(near.rows[:SHOWN], near.distances[:SHOWN])
-        shown = {space: (self._images(near.rows), near.distances) for space, near in found.items()}
-        _write_picture(picture, samples[:SHOWN], shown)
+        shown = [
+            Beside(f"nearest training images in {space}", self._images(near.rows), _captions(near.distances))
+            for space, near in found.items()
+        ]
+        write_picture(picture, samples[:SHOWN], shown)
         return values
 
     def _points(self, images: Images, space: str) -> Array:
@@ -141,22 +278,36 @@ _GROUND: Final = 16
 _INK: Final = 220
 
 
-def _write_picture(path: Path, samples: Images, shown: Mapping[str, tuple[Images, Array]]) -> None:
-    """Lay out lines of a sample and its neighbours, in two columns of lines."""
+class Beside(NamedTuple):
+    """What a picture shows beside each sample: a heading, images ``[N, k, H, W]``, and ``N`` times ``k`` captions."""
+
+    heading: str
+    images: Images
+    captions: Sequence[Sequence[str]]
+
+
+def write_picture(path: Path, samples: Images, shown: Sequence[Beside]) -> None:
+    """Lay out lines of a sample and its neighbours, in two columns of lines.
+
+    Args:
+        path: PNG to write.
+        samples: float32 ``[N, H, W]`` in [0, 1].
+        shown: what stands beside each.
+    """
     from PIL import Image, ImageDraw
 
     factor = max(1, round(_TILE / max(samples.shape[1:])))
     high, wide = (side * factor for side in samples.shape[1:])
-    edges = _left_edges([images.shape[1] for images, _ in shown.values()], wide)
+    edges = _left_edges([group.images.shape[1] for group in shown], wide)
     lines, width, height = -(-len(samples) // 2), edges[-1][-1] + wide + 2 * _GAP, high + _CAPTION + _SPACE
     sheet = Image.new("L", (2 * width, _HEAD + lines * height), _GROUND)
     draw = ImageDraw.Draw(sheet)
     for k in range(len(samples)):
         left, top = _GAP + k // lines * width, _HEAD + k % lines * height
-        for (heading, images, captions), places in zip(_groups(k, samples, shown), edges, strict=True):
+        for group, places in zip([Beside("sample", samples[:, None], _numbers(samples)), *shown], edges, strict=True):
             if k % lines == 0:
-                draw.text((left + places[0], 6), heading, fill=_INK)
-            for image, caption, place in zip(images, captions, places, strict=True):
+                draw.text((left + places[0], 6), group.heading, fill=_INK)
+            for image, caption, place in zip(group.images[k], group.captions[k], places, strict=True):
                 tile = quantise(image, 8).repeat(factor, axis=0).repeat(factor, axis=1)
                 sheet.paste(Image.fromarray(tile), (left + place, top))
                 draw.text((left + place, top + high + 2), caption, fill=_INK)
@@ -173,10 +324,9 @@ def _left_edges(counts: Sequence[int], wide: int) -> list[list[int]]:
     return edges
 
 
-def _groups(
-    k: int, samples: Images, shown: Mapping[str, tuple[Images, Array]]
-) -> Iterator[tuple[str, Images, list[str]]]:
-    """Heading, images and captions of the k-th sample and of its neighbours in each space."""
-    yield "sample", samples[k : k + 1], [str(k)]
-    for space, (images, distances) in shown.items():
-        yield f"nearest training images in {space}", images[k], [f"{distance:.3g}" for distance in distances[k]]
+def _numbers(samples: Images) -> list[list[str]]:
+    return [[str(k)] for k in range(len(samples))]
+
+
+def _captions(distances: Array) -> list[list[str]]:
+    return [[f"{distance:.3g}" for distance in line] for line in distances]

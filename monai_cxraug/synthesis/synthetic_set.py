@@ -16,14 +16,26 @@ from numpy.typing import NDArray
 from monai_cxraug.artifacts import atomic_path, locked, write_json
 from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.mixing import PROVENANCE_SCHEMA, held_out_patients, refuse_seen
-from monai_cxraug.data.pack import quantise, write_info
+from monai_cxraug.data.pack import quantise, to_unit, write_info
 from monai_cxraug.errors import ConfigError
-from monai_cxraug.networks.weights import Model, find_model
-from monai_cxraug.synthesis.generators import Generator, Images, load_generator, make_generator, ranges
+from monai_cxraug.networks.weights import Model, find_model, load_model
+from monai_cxraug.synthesis.audit import NO_MANIFEST, MemorisationAudit
+from monai_cxraug.synthesis.generators import (
+    Generator,
+    Images,
+    load_generator,
+    make_generator,
+    ranges,
+    require_whole,
+)
+from monai_cxraug.synthesis.screening import Panel, Screening, Selection
 
 _SHEET_COLUMNS, _SHEET_ROWS = 10, 6
 _PNG, _PARTIAL = "png", ".png.partial"
-_FILES = ("pack.npy", "pack.json", "provenance.json", "contact_sheet.png", "manifest.csv", "manifest.json")
+_NEAREST = ("nearest.csv", "nearest.png")
+_FILES = ("pack.npy", "pack.json", "provenance.json", "contact_sheet.png", "manifest.csv", "manifest.json", *_NEAREST)
+#: pixels of the images that are judged at once.
+_JUDGED = 2**21
 
 Progress = Callable[[int, int], None]
 
@@ -48,6 +60,11 @@ def sample_images(model: Model, n: int, seed: int, start: int = 0, finding: str 
 class SyntheticSet:
     """Samples one generator into ``manifest.csv``, ``manifest.json``, ``pack.npy``, ``pack.json``, ``provenance.json``.
 
+    With a manifest that holds the generator's training images, the memorisation audit tells in ``provenance.json`` how
+    near the images are to these, ``nearest.csv`` lists the nearest one of each and ``nearest.png`` shows ten; otherwise
+    the provenance says why it was not run. With a screening, or with ``drop_memorised``, the generator's sequence goes
+    on until n images are accepted. They keep their numbers, so that names have gaps.
+
     Images go to the disk as they are made, so that memory does not grow with their number. The set appears only when
     all its pictures are there: one that was killed leaves what lay in the folder before, or nothing that can be read,
     and the same call makes it anew.
@@ -58,7 +75,8 @@ class SyntheticSet:
         n: number of images.
         seed: of the latents.
         output_dir: folder to write.
-        manifest: real manifest whose val and test patients the generator must not have seen.
+        manifest: real manifest whose val and test patients generator and judges must not have seen; the generator's
+            training images in it serve the audit and the cross-fitted rule.
         progress: called with (done, n).
         start: number of the first image; sets of one seed and other ranges share no image.
         truncation: from 0 (all images equal) to 1 (full variety); see the generator.
@@ -66,6 +84,9 @@ class SyntheticSet:
         crop: height and width of the centred part to keep; default everything.
         png: write each picture as ``png/<image>.png`` too, with 8 bits.
         device: where the images are made; default a GPU where there is one.
+        screening: judges and their rules; None accepts every image.
+        drop_memorised: reject images that the memorisation audit counts as near a training image.
+        cap: give up when ``cap`` times n images have been drawn.
     """
 
     generator: str | Path
@@ -81,6 +102,9 @@ class SyntheticSet:
     crop: Sequence[int] | None = None
     png: bool = False
     device: str | None = None
+    screening: Screening | None = None
+    drop_memorised: bool = False
+    cap: int = 20
 
     def run(self) -> Path:
         """Sample and write.
@@ -89,63 +113,125 @@ class SyntheticSet:
             Path of the manifest.
 
         Raises:
-            LabelError: the generator does not make this finding.
-            LeakageError: the generator saw a val or test patient of ``manifest``.
-            ConfigError: a number is out of range.
-            StateError: no generator, or another process writes into the folder.
+            LabelError: the generator does not make this finding, or a judge does not know one.
+            LeakageError: generator or judge saw a val or test patient of ``manifest``, or no judge is out of fold for a
+                patient.
+            ConfigError: a number is out of range, or something needs a manifest.
+            StateError: no generator, another process writes into the folder, or too few images are accepted.
         """
         if self.depth not in (8, 16):
             raise ConfigError("depth", "must be 8 or 16", repr(self.depth), "give --depth 8")
+        require_whole("cap", self.cap, 1)
         generator = load_generator(self.generator, self.truncation, self.device)
-        manifest, origin = self._table(generator), generator.provenance()
-        if self.manifest is not None:
-            refuse_seen(
-                frozenset(origin["patients_seen"]), held_out_patients(self.manifest), find_model(self.generator)
-            )
-        part = self._kept_part(generator)
+        generator.labels(self.n, str(self.finding), self.seed, self.start)  # refuses what cannot be made
+        part, origin = self._kept_part(generator), generator.provenance()
+        selection, not_audited = self._selection(generator, frozenset(origin["patients_seen"]))
         out = Path(self.output_dir)
         out.mkdir(parents=True, exist_ok=True)
-        with locked(out / ".lock"):
-            return self._write(out, generator, manifest, origin, part)
+        try:
+            with locked(out / ".lock"):
+                return self._write(out, generator, selection, part, (origin, not_audited))
+        finally:
+            with suppress(OSError):  # it holds something: the set, in most cases
+                out.rmdir()
+
+    def _selection(self, generator: Generator, seen: frozenset[str]) -> tuple[Selection, str]:
+        """What accepts images, and why there is no audit, if there is none."""
+        audit, panel = self._audit(generator, seen)
+        if self.drop_memorised and isinstance(audit, str):
+            raise ConfigError("drop_memorised", "needs the memorisation audit", audit, "give the training manifest")
+        if isinstance(audit, str):
+            return Selection(panel), audit
+        return Selection(panel, audit, self.drop_memorised), ""
+
+    def _audit(self, generator: Generator, seen: frozenset[str]) -> tuple[MemorisationAudit | str, Panel | None]:
+        size, finding = min(generator.size), str(self.finding)
+        if self.manifest is None:
+            return NO_MANIFEST, None if self.screening is None else self.screening.prepare(finding, size)
+        held_out = held_out_patients(self.manifest)
+        refuse_seen(seen, held_out, find_model(self.generator))
+        panel, about = None, load_model(self.generator).about
+        if self.screening is not None:
+            panel = self.screening.prepare(finding, size, held_out, self.manifest, about)
+        return MemorisationAudit.of(about, self.manifest, size), panel
 
     def _write(
-        self, out: Path, generator: Generator, manifest: Manifest, origin: dict[str, Any], part: tuple[slice, slice]
+        self,
+        out: Path,
+        generator: Generator,
+        selection: Selection,
+        part: tuple[slice, slice],
+        origin: tuple[dict[str, Any], str],
     ) -> Path:
         _sweep(out)
-        names = list(manifest["image"])
         shape = (self.n, *(side.stop - side.start for side in part))
         sheet = np.empty((min(self.n, _SHEET_COLUMNS * _SHEET_ROWS), *shape[1:]), dtype=np.uint8)
-        with atomic_path(out / "pack.npy") as temporary, temporary.open("wb") as stream:
-            descr = np.lib.format.dtype_to_descr(np.dtype(f"uint{self.depth}"))
-            header = {"descr": descr, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for first, images in self._images(generator, part):
-                stream.write(quantise(images, self.depth).tobytes())
-                shown = quantise(images, 8)
-                sheet[first : first + len(shown)] = shown[: max(0, len(sheet) - first)]
-                if self.png:
-                    _write_pngs(out / _PARTIAL, shown, names[first : first + len(shown)])
-            _withdraw(out)
+        try:
+            with atomic_path(out / "pack.npy") as temporary, temporary.open("wb") as stream:
+                descr = np.lib.format.dtype_to_descr(np.dtype(f"uint{self.depth}"))
+                header = {"descr": descr, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+                for first, images in self._accepted(generator, selection):
+                    kept = images[:, part[0], part[1]]
+                    stream.write(quantise(kept, self.depth).tobytes())
+                    shown = quantise(kept, 8)
+                    sheet[first : first + len(shown)] = shown[: max(0, len(sheet) - first)]
+                    if self.png:
+                        _write_pngs(out / _PARTIAL, shown, self._names(selection.numbers[first:]))
+                _withdraw(out)
+        except BaseException:
+            _sweep(out)
+            raise
         if self.png:
             (out / _PARTIAL).rename(out / _PNG)
+        names = self._names(selection.numbers)
         write_info(out, shape, f"uint{self.depth}", names)
-        write_json(out / "provenance.json", PROVENANCE_SCHEMA, {**origin, **self._about(shape)})
+        provenance = self._provenance(selection, names, shape, *origin)
+        if selection.audit is not None:
+            selection.audit.write_table(out / "nearest.csv", names, selection.found)
+            selection.audit.draw(out / "nearest.png", np.stack(selection.shown[0]), selection.shown[1])
+        write_json(out / "provenance.json", PROVENANCE_SCHEMA, provenance)
         _write_contact_sheet(out, sheet)
-        return manifest.write(out, {"generator": origin["generator"]["sha256"]})
+        table = self._table(generator, selection.numbers, names)
+        return table.write(out, {"generator": provenance["generator"]["sha256"]})
 
-    def _images(self, generator: Generator, part: tuple[slice, slice]) -> Iterator[tuple[int, Images]]:
-        """Rows of the set and their images, as many at once as the generator makes."""
+    def _accepted(self, generator: Generator, selection: Selection) -> Iterator[tuple[int, Images]]:
+        """Rows of the set and their images, some at a time; they are judged as they will be stored, but whole."""
         done = 0
-        for first, count in ranges(generator, self.n, self.start):
-            yield done, generator.sample(count, str(self.finding), self.seed, first)[:, part[0], part[1]]
-            done += count
+        for first, count in self._ranges(generator, selection):
+            images = generator.sample(count, str(self.finding), self.seed, first)
+            if selection.judging or selection.audit is not None:
+                stored = to_unit(quantise(images, self.depth))
+                images = images[selection.choose(first, stored, self.n - done)]
+            else:
+                selection.accept_all(first, count)
+            yield done, images
+            done += len(images)
             if self.progress:
                 self.progress(done, self.n)
+        if done < self.n:
+            raise selection.refusal(self.output_dir, self.n)
 
-    def _table(self, generator: Generator) -> Manifest:
-        labels = generator.labels(self.n, str(self.finding), self.seed, self.start)
+    def _ranges(self, generator: Generator, selection: Selection) -> Iterator[tuple[int, int]]:
+        """Images to make at once (first, count): as many as the generator does, or as are judged at once."""
+        if not selection.judging and selection.audit is None:
+            yield from ranges(generator, self.n, self.start)
+            return
+        chunks = max(1, _JUDGED // (generator.chunk * generator.size[0] * generator.size[1]))
+        first, end = self.start, self.start + (self.cap if selection.judging else 1) * self.n
+        while first < end and (left := self.n - len(selection.numbers)):
+            wanted = min(chunks, -(-left // generator.chunk) * (2 if selection.judging else 1))
+            count = min(end - first, wanted * generator.chunk - first % generator.chunk)
+            yield first, count
+            first += count
+
+    def _names(self, numbers: Sequence[int]) -> list[str]:
         stem = re.sub(r"[^\w.-]+", "_", str(self.finding))  # it becomes part of a file's name
-        names = [f"{stem}-{self.seed}-{number:06d}" for number in range(self.start, self.start + self.n)]
+        return [f"{stem}-{self.seed}-{number:06d}" for number in numbers]
+
+    def _table(self, generator: Generator, numbers: Sequence[int], names: Sequence[str]) -> Manifest:
+        drawn = generator.labels(numbers[-1] - self.start + 1, str(self.finding), self.seed, self.start)
+        labels = drawn[np.array(numbers) - self.start]
         rows = [{"image": name, "split": "train", "source": "synthetic"} for name in names]
         return Manifest(make_columns(rows), generator.findings, labels, {"name": f"synthetic {self.finding}"})
 
@@ -162,16 +248,20 @@ class SyntheticSet:
         top, left = ((full - one) // 2 for one, full in zip(kept, sides, strict=True))
         return slice(top, top + kept[0]), slice(left, left + kept[1])
 
-    def _about(self, shape: tuple[int, ...]) -> dict[str, Any]:
+    def _provenance(
+        self, selection: Selection, names: Sequence[str], shape: tuple[int, ...], origin: dict[str, Any], reason: str
+    ) -> dict[str, Any]:
+        if selection.panel is not None:  # what its judges let through carries what they learnt
+            seen = frozenset(origin["patients_seen"]) | selection.panel.patients_seen
+            origin = {**origin, "patients_seen": sorted(seen)}
         return {
+            **origin,
             "seed": self.seed,
             "start": self.start,
             "finding": self.finding,
             "n": self.n,
             "crop": None if self.crop is None else list(shape[1:]),
-            "filters": [],
-            "acceptance_rate": 1.0,
-            "memorisation_audit": None,
+            **selection.record(names, reason),
         }
 
 
@@ -185,7 +275,7 @@ def _sweep(out: Path) -> None:
 
 def _withdraw(out: Path) -> None:
     """Take away what makes a set of the files that lie here: images of one never stand beside another's papers."""
-    for name in ("provenance.json", "manifest.json"):
+    for name in ("provenance.json", "manifest.json", *_NEAREST):
         (out / name).unlink(missing_ok=True)
     for picture in (out / _PNG).glob("*.png"):
         picture.unlink()

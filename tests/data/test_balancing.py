@@ -153,6 +153,14 @@ def test_balanced_batches_hold_every_class_equally_often(labels: Labels) -> None
     assert not set(np.flatnonzero(np.isnan(labels).all(axis=1))) & set(order.rows(0, 0))
 
 
+def test_the_prior_is_that_of_what_is_drawn() -> None:
+    order = ClassBalanced(Table(one_hot([0] * 30 + [1] * 4 + [2] * 9)))
+    assert order.prior() == pytest.approx([30.5 / 91] * 3)
+    assert OverSampling(Table(binary(5, 40))).prior() == [pytest.approx(0.5)]
+    labels = np.float32([[1, np.nan], [0, 0], [0, 0], [np.nan, 1]])
+    assert ClassBalanced(Table(labels)).prior() == pytest.approx([2.5 / 5, 2.5 / 5])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_training_draws_what_it_would_have_drawn(kind: type[Balancing]) -> None:
     order = kind(Table(multi_label(2)))

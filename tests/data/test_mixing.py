@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 from numpy.testing import assert_array_equal
 
+from monai_cxraug.data.additions import repeat_rows
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.data.mixing import MixedDataset, evaluation_patients, held_out_patients, refuse_seen, repeat_rows
+from monai_cxraug.data.mixing import MixedDataset, evaluation_patients, held_out_patients, refuse_seen
 from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError, StateError
 
 TRAIN = {f"P{k:03d}" for k in range(10)}  # of 40 images
@@ -41,10 +42,12 @@ def test_real_duplicates_and_synthetic_images(real: Path, tmp_path: Path, make_s
     stored = np.load(tmp_path / "two" / "pack.npy")
     assert_array_equal(samples[26]["image"][0], np.float32(stored[2]) / 255)
     assert all(sample["label"][0] == 1 and sample["patient_id"] in TRAIN for sample in samples[27:])
+    none = {"real": 0, "duplicate": 0, "filtered": 0, "synthetic": 0, "external": 0}
+    both = sum(float(sample["label"][1]) == 1 for sample in samples[27:])
     assert dataset.composition() == {
-        "Edema": {"real": 7, "duplicate": 9, "synthetic": 4},
-        "Fibrosis": {"real": 5, "duplicate": sum(float(s["label"][1]) == 1 for s in samples[27:]), "synthetic": 3},
-        "Mass": {"real": 0, "duplicate": 0, "synthetic": 0},
+        "Edema": {**none, "real": 7, "duplicate": 9, "synthetic": 4},
+        "Fibrosis": {**none, "real": 5, "duplicate": both, "synthetic": 3},
+        "Mass": none,
     }
     with pytest.raises(IndexError):
         dataset[len(dataset)]
@@ -183,7 +186,7 @@ def test_a_synthetic_majority_needs_leave(real: Path, tmp_path: Path, make_synth
     ("duplicates", "kind", "words"),
     [
         ({"Edma": 3}, LabelError, ("'Edma'", "did you mean 'Edema'?")),
-        ({"Mass": 3}, InputError, ("positive for 'Mass' to be duplicated",)),
+        ({"Mass": 3}, InputError, ("positive for 'Mass' to be added by 'duplicates'",)),
         ({"Edema": -1}, ConfigError, ("duplicates 'Edema'", "-1")),
         ({"Edema": 2.5}, ConfigError, ("duplicates 'Edema'", "2.5")),
     ],

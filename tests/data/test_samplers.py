@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_cxraug.data.samplers import Draw, SeededBatches
+from monai_cxraug.data.samplers import Draw, SeededBatches, Shuffled
 from monai_cxraug.errors import ConfigError
 
 
@@ -70,3 +70,44 @@ def test_a_later_batch_that_is_too_large_is_refused(refuses) -> None:
     assert len(next(batches)) == len(next(batches)) == 4
     with refuses(ConfigError, "batch_size", 5):
         next(batches)
+
+
+# --- another order from a draw on ---
+
+
+def indices(batches: list[list[Draw]]) -> list[int]:
+    return [draw.index for draw in itertools.chain(*batches)]
+
+
+@given(st.integers(0, 60), st.integers(1, 5), st.integers(0, 1000))
+def test_the_later_order_begins_its_first_pass_at_its_draw(after: int, size: int, seed: int) -> None:
+    switched = take(SeededBatches(Shuffled(7), size, seed, then=11, after=after), 30)
+    early, late = (indices(take(SeededBatches(rows, size, seed), 30)) for rows in (7, 11))
+    assert indices(switched) == (early[:after] + late)[: 30 * size]
+    assert [draw.number for draw in itertools.chain(*switched)] == list(range(30 * size))
+    assert not any(draw.again for draw in itertools.chain(*switched))
+
+
+@given(st.integers(0, 30), st.integers(0, 40))
+def test_skipping_over_the_change_gives_the_tail(skip: int, after: int) -> None:
+    whole = take(SeededBatches(5, 3, 1, then=8, after=after), 40)
+    resumed = SeededBatches(5, 3, 1, then=8, after=after)
+    resumed.skip = skip
+    assert take(resumed, 40 - skip) == whole[skip:]
+
+
+def test_processes_change_at_the_same_draw() -> None:
+    alone = take(SeededBatches(12, 6, 1, then=8, after=21), 10)
+    shares = [take(SeededBatches(12, 3, 1, rank=k, world=2, then=8, after=21), 10) for k in range(2)]
+    assert [one + other for one, other in zip(*shares, strict=True)] == alone
+
+
+@pytest.mark.parametrize("changes", [{"then": 5}, {"after": 5}, {"then": 5, "after": -1}, {"then": 5, "after": 1.0}])
+def test_half_a_change_is_refused(refuses, changes) -> None:
+    with refuses(ConfigError, "then, after", "both or neither"):
+        SeededBatches(5, 1, **changes)
+
+
+def test_both_orders_must_fill_a_batch(refuses) -> None:
+    with refuses(ConfigError, "batch_size", "(3)", 4):
+        SeededBatches(9, 4, then=3, after=20)

@@ -30,6 +30,22 @@ def experiment() -> Experiment:
     return make_experiment(document(), "tiny.yaml")
 
 
+def smoke_run(folder: Path, scheduler: str | None = None, **changes: Any) -> tuple[Path, list[str]]:
+    """Run the tiny experiment with one seed; its folder and the lines it said."""
+    from monai_cxraug.experiments.runner import Runner
+
+    lines: list[str] = []
+    experiment = make_experiment(document(seeds=[0], **changes), "x")
+    Runner(experiment, folder, smoke=True, say=lines.append, scheduler=scheduler).execute()
+    return folder, lines
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, made in this process."""
+    return smoke_run(tmp_path_factory.mktemp("run"))[0]
+
+
 @pytest.fixture(scope="session")
 def phantom_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from monai_cxraug.data.prepare import Request, prepare

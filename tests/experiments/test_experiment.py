@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError
-from monai_cxraug.experiments.experiment import load_experiment, make_experiment
+from monai_cxraug.experiments.arms import missing_controls
+from monai_cxraug.experiments.declaration import load_experiment
+from monai_cxraug.experiments.experiment import make_experiment
 from tests.experiments.conftest import document
 
 
@@ -114,6 +116,71 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_experiments_are_valid(path: Path) -> None:
-    from monai_cxraug.experiments.runner import check_budget
+    from monai_cxraug.experiments.work import check_budget
 
     check_budget(load_experiment(path, substitute=False))
+
+
+def test_overlays_merge_replace_add_and_take_back(tmp_path: Path) -> None:
+    base = _write(tmp_path, screening={"reject": ["Mass"]})
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        "{+arms: [focal_loss, plain], seeds: [5], screening: null, data: {train: {size: 64, split: null}},"
+        " budget: {classifier: {steps: 9}}}"
+    )
+    found = load_experiment([base, overlay], ["budget.replicates=300"])
+    assert found.arms == ["plain", "duplicate_real", "gan", "focal_loss"]
+    assert (found.seeds, found.screening) == ([5], None)
+    assert (found.data.train.size, found.data.train.split, found.data.train.source) == (64, None, "phantom")
+    assert found.data.validation is not None
+    assert found.data.validation.size == 32
+    assert (found.budget.classifier, found.budget.replicates, found.budget.threads) == ({"steps": 9}, 300, 1)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ("{+arms: focal_loss}", r"overlay\.yaml key '\+arms': a plus adds a list to a list"),
+        ("{+title: [a]}", "a plus adds a list to a list"),
+        ("{amrs: [plain]}", "did you mean 'arms'"),
+        ("[plain]", "must be a mapping"),
+    ],
+)
+def test_overlays_that_fit_nowhere_are_refused(tmp_path: Path, overlay: str, words: str) -> None:
+    (tmp_path / "overlay.yaml").write_text(overlay)
+    with pytest.raises(ConfigError, match=words):
+        load_experiment([_write(tmp_path), tmp_path / "overlay.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arms": ["plain", "duplicate_real", "gan", "screened"]}, "is needed by arms that are screened"),
+        ({"arms": ["plain", "duplicate_real", "gan", "external"]}, "a folder for each studied finding"),
+        ({"filters": ["gausian"]}, "did you mean 'gaussian'"),
+        ({"arms": ["plain", "duplicate_real", "gan", "screened"], "screening": {}}, "rejected or accepted"),
+        ({"arms": ["plain", "gan", "duplicate_real", "screened"], "screening": {"accept_share": 0.5}}, "folds: 3"),
+        ({"arms": ["plain", "gan", "duplicate_real", "screened"], "screening": {"acept_share": 0.5}}, "'accept_share'"),
+        (
+            {"arms": ["plain", "gan", "duplicate_real", "screened"], "screening": {"reject": ["Mass"], "threshold": 2}},
+            "between 0 and 1",
+        ),
+    ],
+)
+def test_what_makes_synthetic_images_must_be_declared(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_experiment(_write(tmp_path, **changes))
+
+
+def test_every_shipped_experiment_and_overlay_fits() -> None:
+    folder = Path(__file__).resolve().parents[2] / "configs" / "experiments"
+    for path in folder.glob("*.yaml"):
+        load_experiment(path, substitute=False)
+    a, b, overlays = folder / "system_a_nih_pggan.yaml", folder / "system_b_chexpert_filters.yaml", folder / "overlays"
+    for files in ([a, overlays / "system_a_nih.yaml"], [b, overlays / "system_b_nih.yaml"]):
+        controls = "controls_screened" if files[0] == a else "controls_filtered"
+        for more in ([], [overlays / f"{controls}.yaml"]):
+            found = load_experiment([*files, *more], substitute=False)
+            assert found.data.train.source == "nih"
+            assert bool(missing_controls(found.arms, [found.endpoint.arm])) == (not more)
+            assert found.endpoint.reference == ("duplicate_real" if more else "plain")

@@ -34,7 +34,7 @@ def fitted() -> dict[str, Calibration]:
 
 
 def test_each_cell_is_judged_at_its_own_threshold_and_temperature(fitted: dict[str, Calibration]) -> None:
-    rows = Answers.of(CELLS, TABLES, fitted).rows(100)
+    rows = Answers.of(CELLS, TABLES, fitted).rows(FINDINGS, 100)
     assert [(row["finding"], row["seed"]) for row in rows] == [(name, s) for name in FINDINGS for s in (3, 5, "all")]
     for column, finding in enumerate(FINDINGS):
         three, five, every = rows[3 * column : 3 * column + 3]
@@ -50,25 +50,25 @@ def test_each_cell_is_judged_at_its_own_threshold_and_temperature(fitted: dict[s
             assert row["sensitivity"] == pytest.approx(recall_score(truth, calls))
             assert row["specificity"] == pytest.approx(recall_score(1 - truth, ~calls))
             assert row["brier"] == pytest.approx(brier_score(after, truth))
-            assert row["calibration_error"] == pytest.approx(calibration_error(after, truth))
-            assert row["calibration_error_before"] == pytest.approx(calibration_error(before, truth))
-        for name in ("accuracy", "sensitivity", "specificity", "brier", "calibration_error"):
+            assert row["ece"] == pytest.approx(calibration_error(after, truth))
+            assert row["ece_before"] == pytest.approx(calibration_error(before, truth))
+        for name in ("accuracy", "sensitivity", "specificity", "brier", "ece"):
             assert every[name] == pytest.approx((three[name] + five[name]) / 2)
         assert (every["threshold"], every["temperature"]) == (None, None)
         assert every["accuracy_interval"][0] < every["accuracy"] < every["accuracy_interval"][1]
 
 
 def test_without_images_to_choose_on_the_threshold_is_one_half() -> None:
-    row = Answers.of(CELLS[:1], TABLES, {}).rows(100)[0]
+    row = Answers.of(CELLS[:1], TABLES, {}).rows(FINDINGS, 100)[0]
     answers = TABLES[CELLS[0].id]
     assert (row["rule"], row["threshold"], row["temperature"]) == ("threshold=0.5", 0.5, None)
     assert row["accuracy"] == pytest.approx(accuracy_score(answers.labels[:, 0], answers.probs[:, 0] >= 0.5))
-    assert row["calibration_error"] == row["calibration_error_before"]
+    assert row["ece"] == pytest.approx(row["ece_before"])
 
 
 def test_what_a_missing_class_forbids_is_none() -> None:
     answers = TABLES[CELLS[0].id]
     healthy = Predictions(answers.images, answers.patients, FINDINGS, np.zeros_like(answers.labels), answers.probs)
-    row = Answers.of(CELLS[:1], {CELLS[0].id: healthy}, {}).rows(100)[0]
+    row = Answers.of(CELLS[:1], {CELLS[0].id: healthy}, {}).rows(FINDINGS, 100)[0]
     assert (row["sensitivity"], row["sensitivity_interval"]) == (None, None)
     assert row["specificity"] == row["accuracy"]

@@ -4,12 +4,14 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, LeakageError
+from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, LeakageError, StateError
 from monai_cxraug.experiments.experiment import make_experiment
-from monai_cxraug.experiments.plan import make_plan, read_plan
+from monai_cxraug.experiments.plan import Plan, read_plan
+from monai_cxraug.experiments.planning import make_plan
 from tests.experiments.conftest import document
 
 
@@ -109,3 +111,112 @@ def test_the_fraction_shrinks_the_positives(phantom_manifest: Path) -> None:
     plan = _plan(phantom_manifest, fractions=[0.3, 1.0], findings=["Cardiomegaly"], seeds=[0])
     counts = {cell.fraction: cell.counts["Cardiomegaly"] for cell in plan.cells if cell.arm == "gan"}
     assert 0 < counts[0.3] < counts[1.0]
+
+
+def _ids(plan: Plan) -> dict[str, set[str]]:
+    return {arm: {cell.id for cell in plan.cells if cell.arm == arm} for arm in plan.experiment.arms}
+
+
+def test_changing_one_arm_renames_its_cells_alone(phantom_manifest: Path) -> None:
+    before = _ids(_plan(phantom_manifest, arms=["plain", "duplicate_real", "gan"]))
+    after = _ids(_plan(phantom_manifest, arms=["plain", "duplicate_real", "gan", "focal_loss"]))
+    assert {arm: after[arm] for arm in before} == before
+    budget = {"replicates": 200, "threads": 1, "generator": {"total_images": 50}}
+    after = _ids(_plan(phantom_manifest, budget=budget))
+    assert [arm for arm in before if not after[arm] & before[arm]] == ["gan"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budget": {"replicates": 200, "threads": 2}},
+        {"budget": {"replicates": 200, "threads": 1, "classifier": {"steps": 7}}},
+        {"budget": {"replicates": 200, "threads": 1, "recipe": "recipe_sgd"}},
+        {"classes": ["Cardiomegaly", "Effusion"]},
+    ],
+)
+def test_whatever_decides_a_cell_is_in_its_name(phantom_manifest: Path, changes: dict[str, object]) -> None:
+    before, after = _ids(_plan(phantom_manifest)), _ids(_plan(phantom_manifest, **changes))
+    assert not any(before[arm] & after[arm] for arm in before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"title": "other words"},
+        {"budget": {"replicates": 300, "threads": 1}},
+        {"endpoint": {"arm": "gan", "reference": "plain", "finding": "Effusion"}},
+        {"seeds": [0, 1, 2]},
+        {"findings": ["Cardiomegaly", "Effusion"]},
+    ],
+)
+def test_what_decides_no_cell_is_not(phantom_manifest: Path, changes: dict[str, object]) -> None:
+    before, after = _ids(_plan(phantom_manifest)), _ids(_plan(phantom_manifest, **changes))
+    assert all(before[arm] <= after[arm] for arm in before)
+
+
+def test_other_labels_or_pictures_rename_every_cell_and_another_place_none(
+    phantom_manifest: Path, tmp_path: Path
+) -> None:
+    for name in ("manifest.csv", "manifest.json", "pack.json", "pack.npy"):
+        (tmp_path / name).write_bytes((phantom_manifest.parent / name).read_bytes())
+    here, there = _ids(_plan(phantom_manifest)), _ids(_plan(tmp_path / "manifest.csv"))
+    assert here == there
+    pack = np.load(tmp_path / "pack.npy", mmap_mode="r+")
+    pack[0, 0, 0] ^= 1
+    pack.flush()
+    there = _ids(_plan(tmp_path / "manifest.csv"))
+    assert not any(here[arm] & there[arm] for arm in here)
+
+
+def test_screened_sets_come_with_their_judges_and_filtered_ones_with_their_generators(phantom_manifest: Path) -> None:
+    arms = ["plain", "gan", "screened", "filtered_gan", "filtered_gan+screened", "label_shuffled", "duplicate_real"]
+    experiment = make_experiment(
+        document(arms=arms, seeds=[0], screening={"accept_share": 0.7, "folds": 3}, findings=["Effusion"]), "x"
+    )
+    manifests = {"train": phantom_manifest, "validation": phantom_manifest, "filtered": phantom_manifest}
+    plan = make_plan(experiment, manifests)
+    assert [(one.fold, one.folds) for one in plan.judges] == [(0, 3), (1, 3), (2, 3)]
+    plain, filtered = plan.generators
+    assert (plain.filtered, filtered.filtered, filtered.images) == (False, True, 4 * plain.images)
+    sets = {cell.arm: cell.synthetic for cell in plan.cells}
+    assert sets["gan"] == sets["label_shuffled"]
+    assert len({tuple(names) for names in sets.values()}) == 5  # none, and four kinds
+    for one in plan.synthetic:
+        assert plan.needs(one) == [one.generator, *one.judges]
+    assert {bool(one.judges) for one in plan.synthetic} == {True, False}
+    order = [one.id for one in plan.stages()]
+    assert all(order.index(need) < order.index(one.id) for one in plan.stages() for need in plan.needs(one))
+
+
+def test_an_older_plan_is_understood_and_an_unknown_one_refused_in_words(
+    phantom_manifest: Path, tmp_path: Path
+) -> None:
+    _plan(phantom_manifest).write(tmp_path)
+    content = json.loads((tmp_path / "plan.json").read_text())
+    older = {key: value for key, value in content.items() if key not in ("judges", "smoke")}
+    for kind, added in {
+        "generators": ("filtered", "images", "key"),
+        "synthetic": ("judges", "key"),
+        "cells": ("key",),
+    }.items():
+        older[kind] = [{key: value for key, value in one.items() if key not in added} for one in content[kind]]
+    for key in ("screening", "filters", "external"):
+        older["experiment"].pop(key)
+    (tmp_path / "plan.json").write_text(json.dumps({**older, "schema": "cxraug.plan/1"}))
+    plan = read_plan(tmp_path)
+    assert [cell.id for cell in plan.cells] == [cell["id"] for cell in content["cells"]]
+    assert plan.judges == []
+    (tmp_path / "plan.json").write_text(json.dumps({**content, "schema": "cxraug.plan/3"}))
+    with pytest.raises(
+        StateError, match=r"'cxraug\.plan/2' or 'cxraug\.plan/1'; found 'cxraug\.plan/3'; report it with"
+    ):
+        read_plan(tmp_path)
+
+
+def test_a_loss_that_weighs_classes_needs_them_in_every_fraction(phantom_manifest: Path) -> None:
+    arms = ["plain", "duplicate_real", "gan", "weighted_loss"]
+    with pytest.raises(ConfigError, match=r"'weighted_loss' needs images with and without each class.*Edema"):
+        _plan(phantom_manifest, arms=arms, fractions=[0.5, 1.0])
+    classes = ["Cardiomegaly", "Effusion"]
+    assert _plan(phantom_manifest, arms=arms, classes=classes, fractions=[0.5, 1.0]).classes == classes

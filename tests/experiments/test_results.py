@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from monai_cxraug.artifacts import load_json
 from monai_cxraug.errors import StateError
 from monai_cxraug.experiments import results
-from monai_cxraug.experiments.arms import CONTROLS, missing_controls
+from monai_cxraug.experiments.arms import CONTROLS, PLACEBO, missing_controls
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import CellPlan, Plan
 from monai_cxraug.experiments.results import SummarisePredictions, compute_results, verdict
@@ -101,13 +101,15 @@ def test_without_controls_a_generator_gets_no_verdict_but_a_control_does() -> No
 )
 def test_verdicts_with_every_control(interval: list[float] | None, p: float | None, expected: str) -> None:
     row = {"arm": "gan", "reference": "plain", "difference": 0.1, "interval": interval, "p_holm": p}
-    assert verdict(row, [*CONTROLS, "gan"]) == expected
+    assert verdict(row, [*CONTROLS, PLACEBO, "gan"]) == expected
     assert verdict(row, ["plain", "gan"]) == "comparison incomplete"
 
 
 def test_each_control_is_needed() -> None:
-    for control in CONTROLS:
-        assert missing_controls([name for name in CONTROLS if name != control]) == [control]
+    every = [*CONTROLS, PLACEBO]
+    for control in every:
+        assert missing_controls(["gan", *(name for name in every if name != control)]) == [control]
+    assert missing_controls([]) == missing_controls(["plain", "focal_loss"]) == []
 
 
 def test_holm_runs_over_the_findings_of_a_pair() -> None:

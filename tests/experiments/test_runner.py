@@ -15,21 +15,11 @@ from monai_cxraug.errors import ConfigError, LeakageError
 from monai_cxraug.experiments.collect import evaluate_run
 from monai_cxraug.experiments.experiment import DataSpec, make_experiment
 from monai_cxraug.experiments.plan import read_plan
-from monai_cxraug.experiments.runner import Runner, check_budget
-from tests.experiments.conftest import document
+from monai_cxraug.experiments.runner import Runner
+from monai_cxraug.experiments.work import check_budget
+from tests.experiments.conftest import document, smoke_run
 
 pytestmark = pytest.mark.e2e
-
-
-def _run(folder: Path, **changes: object) -> tuple[Path, list[str]]:
-    lines: list[str] = []
-    Runner(make_experiment(document(seeds=[0], **changes), "x"), folder, smoke=True, say=lines.append).execute()
-    return folder, lines
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _run(tmp_path_factory.mktemp("run"))[0]
 
 
 def test_every_promised_file_is_there(run: Path) -> None:
@@ -70,13 +60,13 @@ def test_generators_saw_training_patients_only(run: Path) -> None:
 
 def test_a_second_run_does_nothing(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("model.pt")}
-    _, lines = _run(run)
+    _, lines = smoke_run(run)
     assert all(line.endswith("done before") for line in lines)
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("model.pt")}
 
 
 def test_what_repeats_exactly_repeats_exactly(run: Path, tmp_path: Path) -> None:
-    again, _ = _run(tmp_path / "again")
+    again, _ = smoke_run(tmp_path / "again")
     for one in read_plan(run).cells:
         for name in ("run.json", "predictions.csv", "model.pt"):
             assert file_hash(run / "cells" / one.id / name) == file_hash(again / "cells" / one.id / name), name
@@ -86,7 +76,7 @@ def test_a_lost_cell_is_trained_again_and_alone(run: Path) -> None:
     plan = read_plan(run)
     before = file_hash(run / "cells" / plan.cells[0].id / "predictions.csv")
     shutil.rmtree(run / "cells" / plan.cells[0].id)
-    _, lines = _run(run)
+    _, lines = smoke_run(run)
     assert [line for line in lines if not line.endswith("done before")] == [
         line for line in lines if plan.cells[0].id in line
     ]
@@ -119,7 +109,7 @@ def test_a_leaking_generator_stops_the_experiment(run: Path, tmp_path: Path) -> 
     provenance.write_text(json.dumps(content))
     shutil.rmtree(copy / "cells" / gan.id)
     with pytest.raises(LeakageError, match="may only have seen training patients"):
-        _run(copy)
+        smoke_run(copy)
 
 
 def test_a_misspelt_budget_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -19,25 +19,25 @@ def _interrupt(stage: Stage) -> None:
 
 
 def test_a_finished_stage_is_done_and_other_work_is_not(tmp_path: Path) -> None:
-    stage = Stage.of(tmp_path / "cell", {"steps": 3})
+    stage = Stage(tmp_path / "cell", "three")
     assert not stage.done
     _work(stage)
     assert stage.done
     assert read_record(stage.folder) == {**read_record(stage.folder), "about": 1}
     assert "images" not in read_record(stage.folder)
     assert read_timing(stage.folder)["images"] == 5
-    assert not Stage.of(tmp_path / "cell", {"steps": 4}).done
+    assert not Stage(tmp_path / "cell", "four").done
 
 
 def test_a_lost_product_is_made_again(tmp_path: Path) -> None:
-    stage = Stage.of(tmp_path / "cell", 1)
+    stage = Stage(tmp_path / "cell", "one")
     _work(stage)
     (stage.folder / "model.pt").unlink()
     assert not stage.done
 
 
 def test_an_interrupted_stage_keeps_its_files_and_its_time(tmp_path: Path) -> None:
-    stage = Stage.of(tmp_path / "cell", 1)
+    stage = Stage(tmp_path / "cell", "one")
     _interrupt(stage)
     assert not stage.done
     before = read_timing(stage.folder)["seconds"]
@@ -49,6 +49,6 @@ def test_an_interrupted_stage_keeps_its_files_and_its_time(tmp_path: Path) -> No
 
 
 def test_other_work_starts_from_an_empty_folder(tmp_path: Path) -> None:
-    _interrupt(Stage.of(tmp_path / "cell", 1))
-    with Stage.of(tmp_path / "cell", 2).work():
+    _interrupt(Stage(tmp_path / "cell", "one"))
+    with Stage(tmp_path / "cell", "two").work():
         assert not (tmp_path / "cell" / "checkpoint.pt").exists()

@@ -118,3 +118,15 @@ def test_the_picture_keeps_every_pixel_and_tints_by_the_map(channels: int) -> No
     assert_array_equal(drawn[:100:2, 202::2], expected[:50])
     full = np.rint(0.4 * image.transpose(1, 2, 0) * 255 + 0.6 * np.array([255, 122, 0]))
     assert np.abs(drawn[100::2, 202::2] - full[50:]).max() <= 1
+
+
+def test_images_drawn_together_look_as_they_do_alone(tmp_path: Path) -> None:
+    labels = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 0], [0, 1]], dtype=float)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "three").mkdir()
+    alone, together = write(tmp_path / "one", labels, 1), write(tmp_path / "three", labels, 3)
+    assert len(together["maps"]) > len(alone["maps"])
+    for entry in alone["maps"]:
+        assert entry in together["maps"]
+        one, three = ((tmp_path / name / "maps" / entry["file"]).read_bytes() for name in ("one", "three"))
+        assert one == three

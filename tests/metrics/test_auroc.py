@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from monai_cxraug.errors import InputError, LabelError
-from monai_cxraug.metrics import auroc, bootstrap_auroc
+from monai_cxraug.metrics import auroc, auroc_columns, bootstrap_auroc, bootstrap_auroc_columns
 
 Floats = NDArray[np.float64]
 
@@ -88,12 +88,64 @@ def test_each_replicate_equals_scikit_learn_on_repeated_images() -> None:
         assert area == pytest.approx(roc_auc_score(labels[repeated], scores[repeated]), abs=1e-12)
 
 
+def table(n: int = 150, findings: int = 5) -> tuple[Floats, Floats]:
+    """Findings with ties, unknown labels and one class only in the last."""
+    columns = [draw(n, 0.1 + 0.15 * k, 6 if k % 2 else 10**9, seed=k)[:2] for k in range(findings)]
+    scores, labels = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
+    labels[np.random.default_rng(8).random(labels.shape) < 0.1] = np.nan
+    labels[:, -1] = 0
+    return scores, labels
+
+
+def test_columns_are_each_findings_own() -> None:
+    scores, labels = table()
+    found = auroc_columns(scores, labels)
+    np.testing.assert_array_equal(found, [auroc(scores[:, k], labels[:, k]) for k in range(5)])
+    for k in range(4):
+        known = ~np.isnan(labels[:, k])
+        assert found[k] == pytest.approx(roc_auc_score(labels[known, k], scores[known, k]), abs=1e-12)
+    assert np.isnan(found[4])
+    assert auroc_columns(np.empty((3, 0)), np.empty((3, 0))).shape == (0,)
+
+
+def test_findings_share_the_replicates() -> None:
+    scores, labels = table()
+    weights = np.random.default_rng(9).integers(0, 4, (23, 150), dtype=np.int32)
+    found = bootstrap_auroc_columns(scores, labels, weights)
+    assert found.shape == (23, 5)
+    for k in range(5):
+        np.testing.assert_array_equal(found[:, k], bootstrap_auroc(scores[:, k], labels[:, k], weights))
+    np.testing.assert_array_equal(
+        bootstrap_auroc_columns(scores, labels, np.ones((1, 150)))[0], auroc_columns(scores, labels)
+    )
+
+
+@pytest.mark.parametrize("levels", [4, 10**9])
+@pytest.mark.parametrize("rate", [0.02, 0.5, 0.97])
+def test_fractional_weights_equal_scikit_learn(rate: float, levels: int) -> None:
+    scores, labels, _ = draw(400, rate, levels, seed=3)
+    weights = np.random.default_rng(1).gamma(0.5, size=(8, 400))
+    expected = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
+    assert bootstrap_auroc(scores, labels, weights) == pytest.approx(expected, abs=1e-12)
+
+
+def test_bad_tables_are_refused() -> None:
+    with pytest.raises(InputError, match=r"both be \[n, K\]"):
+        auroc_columns([0.1, 0.2], [0, 1])
+    with pytest.raises(InputError, match="finite"):
+        auroc_columns([[np.nan]], [[1]])
+    with pytest.raises(LabelError):
+        bootstrap_auroc_columns([[0.5]], [[3]], [[1]])
+    with pytest.raises(InputError, match=r"\[B, 2\]"):
+        bootstrap_auroc_columns([[0.5], [0.6]], [[1], [0]], [[1]])
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels, _ = draw(90, 0.3, 8, seed=6)
     counts = np.random.default_rng(7).integers(0, 3, (37, 90), dtype=np.int32)
     whole = bootstrap_auroc(scores, labels, counts)
-    module = importlib.import_module("monai_cxraug.metrics.auroc")  # the package exports a function of that name
-    monkeypatch.setattr(module, "_CHUNK", 90 * 5)
+    module = importlib.import_module("monai_cxraug.metrics.ranks")
+    monkeypatch.setattr(module, "_BLOCK", 90 * 5)
     np.testing.assert_array_equal(bootstrap_auroc(scores, labels, counts), whole)
 
 

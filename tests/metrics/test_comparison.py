@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
 from monai_cxraug.errors import InputError, LabelError
-from monai_cxraug.metrics import auroc, bootstrap_auroc, compare, estimate, holm, patient_weights
+from monai_cxraug.metrics import auroc, bootstrap_auroc, compare, estimate, patient_weights
+from monai_cxraug.metrics.comparison import Spread
+from monai_cxraug.metrics.delong import clustered_delong
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +61,7 @@ def test_interval_equals_a_slow_bootstrap() -> None:
     for _ in range(400):
         images = np.concatenate([np.flatnonzero(owner == name) for name in rng.choice(names, len(names))])
         slow.append(np.mean([roc_auc_score(truth[images], rows[s][images]) for s in rng.integers(0, 3, 3)]))
-    interval = estimate(rows, truth, list(owner), replicates=4000).interval
+    interval = estimate(rows, truth, list(owner), replicates=4000).bootstrap_interval
     assert interval == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.015)
 
 
@@ -74,6 +76,7 @@ def test_equal_arms_differ_by_nothing() -> None:
     scores, labels, patients = cohort()
     same = compare(scores, scores, labels, patients, 200)
     assert (same.difference, same.interval, same.p) == (0, (0, 0), 1)
+    assert (same.standard_error, same.bootstrap_interval) == (0, (0, 0))
 
 
 def test_swapping_arms_turns_the_sign() -> None:
@@ -120,7 +123,9 @@ def test_order_of_images_seeds_and_columns_changes_nothing() -> None:
     for result in (shuffled, columns):
         assert result.difference == pytest.approx(plain.difference, abs=1e-12)
         assert result.interval == pytest.approx(plain.interval, abs=1e-12)
-        assert (result.p, result.n, result.positives) == (plain.p, plain.n, plain.positives)
+        assert result.bootstrap_interval == pytest.approx(plain.bootstrap_interval, abs=1e-12)
+        assert (result.n, result.positives, result.skipped) == (plain.n, plain.positives, plain.skipped)
+        assert (result.p, result.dof) == (pytest.approx(plain.p), pytest.approx(plain.dof))
 
 
 def test_findings_with_one_class_are_left_out_and_named() -> None:
@@ -143,6 +148,11 @@ def test_nothing_to_compare_is_none_not_a_number() -> None:
         "n": len(patients),
         "positives": 0,
         "left_out": (0,),
+        "skipped": 0,
+        "standard_error": None,
+        "dof": None,
+        "detectable": None,
+        "bootstrap_interval": None,
     }
     nothing = estimate(scores[..., 0], np.full(len(patients), np.nan), patients, 100)
     assert math.isnan(nothing.auroc)
@@ -194,7 +204,7 @@ def test_replicates_use_the_shared_draw() -> None:
     areas = bootstrap_auroc(scores[0, known, 0], labels[known, 0], weights)
     expected = tuple(np.quantile(areas, [0.025, 0.975]))
     found = estimate(scores[..., 0], labels[:, 0], patients, 500, seed=42)
-    assert found.interval == pytest.approx(expected)
+    assert found.bootstrap_interval == pytest.approx(expected)
     assert found.auroc == auroc(scores[0, :, 0], labels[:, 0])
 
 
@@ -222,19 +232,121 @@ def test_arms_of_different_seeds_are_refused() -> None:
         compare(np.zeros((2, 4)), np.zeros((1, 4)), np.array([0, 1, 0, 1]), list("abcd"), 10)
 
 
-def test_holm_by_hand() -> None:
-    # sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, and the last may not fall below the one before
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+def direct_spread(scores: Floats, labels: Floats, patients: list[str], signs: list[float]) -> tuple[float, float]:
+    """Variance and M / S of a signed sum of arms [A, S, n], from the covariance matrix of all networks at once."""
+    arms, seeds = scores.shape[:2]
+    areas, covariance = clustered_delong(scores.reshape(arms * seeds, -1).T, labels, patients)
+    table = np.zeros((seeds, arms * seeds))
+    for s, a in np.ndindex(seeds, arms):
+        table[s, a * seeds + s] = signs[a]
+    between = table @ covariance @ table.T
+    apart = between[~np.eye(seeds, dtype=bool)].mean()
+    return max(0.0, float(apart)), float((table @ areas).var(ddof=1))
 
 
-def test_holm_keeps_undefined_comparisons_in_the_count() -> None:
-    adjusted = holm([0.01, math.nan, None, 0.5])
-    assert adjusted[0] == pytest.approx(0.04)
-    assert adjusted[3] == 1
-    assert all(map(math.isnan, adjusted[1:3]))
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_variance_is_obuchowskis_and_rocketts(seeds: int) -> None:
+    scores, labels, patients = cohort(seeds=seeds, findings=1)
+    other = scores + np.random.default_rng(3).normal(size=scores.shape)
+    found = compare(other[..., 0], scores[..., 0], labels[:, 0], patients, 0)
+    shared, between = direct_spread(np.stack([other, scores])[..., 0], labels[:, 0], patients, [1, -1])
+    assert found.standard_error**2 == pytest.approx(shared + between / seeds, rel=1e-9)
+    alone = estimate(scores[..., 0], labels[:, 0], patients, 0)
+    shared, between = direct_spread(scores[None, ..., 0], labels[:, 0], patients, [1])
+    assert alone.standard_error**2 == pytest.approx(shared + between / seeds, rel=1e-9)
 
 
-def test_holm_of_nothing_and_of_nonsense() -> None:
-    assert holm([]) == []
-    with pytest.raises(InputError, match=r"\[0, 1\]"):
-        holm([0.2, 1.2])
+def test_one_seed_is_clustered_delong() -> None:
+    scores, labels, patients = cohort(seeds=1, findings=1)
+    other = scores + np.random.default_rng(3).normal(size=scores.shape)
+    pair = np.stack([other[0, :, 0], scores[0, :, 0]], axis=1)
+    areas, covariance = clustered_delong(pair, labels[:, 0], patients)
+    found = compare(other[..., 0], scores[..., 0], labels[:, 0], patients, 0)
+    assert found.difference == pytest.approx(areas[0] - areas[1], abs=1e-14)
+    assert found.standard_error**2 == pytest.approx(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+
+
+def test_macro_of_a_finding_twice_is_that_finding() -> None:
+    """The findings' spreads are added with what they have in common, also where labels are unknown."""
+    scores, labels, patients = cohort(seeds=3, findings=1)
+    other = scores + np.random.default_rng(3).normal(size=scores.shape)
+    once = compare(other, scores, labels, patients, 0)
+    twice = compare(*(np.repeat(arm, 2, axis=2) for arm in (other, scores)), np.repeat(labels, 2, axis=1), patients, 0)
+    assert twice.standard_error == pytest.approx(once.standard_error)
+    assert (twice.interval, twice.dof) == (pytest.approx(once.interval), pytest.approx(once.dof))
+    assert (twice.skipped, twice.positives) == (2 * once.skipped, 2 * once.positives)
+
+
+def test_interval_p_and_detectable_agree() -> None:
+    scores, labels, patients = cohort(seeds=3, findings=1)
+    found = compare(scores + 0.3 * np.nan_to_num(labels), scores, labels, patients, 0)
+    assert found.interval is not None
+    half = t.ppf(0.975, found.dof) * found.standard_error
+    assert found.interval == pytest.approx((found.difference - half, found.difference + half))
+    assert found.p == pytest.approx(2 * t.sf(found.difference / found.standard_error, found.dof))
+    assert (found.p < 0.05) == (found.interval[0] > 0)
+    assert found.detectable > half
+    assert found.bootstrap_interval is None
+    assert found.skipped == np.isnan(labels).sum()
+
+
+def test_degrees_of_freedom_at_both_ends() -> None:
+    """No patients' part: those of the seeds. No seeds' part: those of the patients, here all alike."""
+    parts = np.zeros((3, 40, 3))
+    values = np.array([0.1, 0.2, 0.6])
+    assert Spread.over_patients_and_seeds(values, parts).dof == pytest.approx(2)
+    parts[0] = np.random.default_rng(0).choice([-1.0, 1.0], (40, 1))
+    spread = Spread.over_patients_and_seeds(np.full(3, 0.1), parts)
+    assert spread.dof == pytest.approx(3 * 40)
+    assert spread.standard_error == pytest.approx(math.sqrt(40))
+
+
+def test_seeds_that_agree_by_luck_do_not_make_the_spread_certain() -> None:
+    """Patients pull all seeds by 1, and each seed by 2 of its own: the degrees of freedom, put together by hand."""
+    own = np.array([[2, -1, -1], [-1, 2, -1], [-1, -1, 2]], dtype=float)
+    parts = np.zeros((3, 120, 3))
+    parts[0] = np.tile(np.concatenate([1 + own, own - 1]), (20, 1))
+    values = np.array([0.1, 0.2, 0.3])
+    lucky = Spread.over_patients_and_seeds(values, parts)
+    shared = 120 * 1 - 120 * 6 / 3 / 2  # mean product of two seeds: 1 from what they share, -1 from their own
+    assert shared == 0
+    assert lucky.dof == pytest.approx(2)
+    parts[0] += 4 * np.tile([[1.0], [-1]], (60, 1))
+    products = parts[0].T @ parts[0]
+    shared, each = (products.sum() - np.trace(products)) / 6, np.trace(products) / 3
+    squares = parts[0].mean(axis=1) ** 2
+    steadied = (2 * 0.01 + each - shared) / 3 / 3
+    doubt = shared**2 / (3 * squares.sum() ** 2 / (squares**2).sum()) + steadied**2 / 2
+    found = Spread.over_patients_and_seeds(values, parts)
+    assert found.dof == pytest.approx((shared + steadied) ** 2 / doubt)
+    assert found.standard_error**2 == pytest.approx(shared + 0.01 / 3)
+
+
+def test_perfect_order_has_an_interval_of_some_width() -> None:
+    labels = np.r_[np.ones(12), np.zeros(40)]
+    patients = [f"p{i}" for i in range(52)]
+    found = estimate(labels[None], labels, patients, 0)
+    assert found.interval is not None
+    low, high = found.interval
+    assert 0.7 < low < 0.95
+    assert high == found.auroc == 1
+    assert estimate(-labels[None], labels, patients, 0).interval == pytest.approx((0, 1 - low))
+    fewer = estimate(labels[None, 8:], labels[8:], patients[8:], 0).interval
+    assert fewer is not None
+    assert fewer[0] < low
+
+
+def test_intervals_of_an_arm_stay_within_the_unit_interval() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.ones(6), np.zeros(30)]
+    for _ in range(50):
+        found = estimate(3 * labels + rng.normal(size=(1, 36)), labels, [f"p{i}" for i in range(36)], 0)
+        assert found.interval is not None
+        assert 0 <= found.interval[0] < found.auroc <= found.interval[1] <= 1
+
+
+def test_a_difference_whose_spread_cannot_be_seen_has_no_interval() -> None:
+    labels = np.r_[np.ones(5), np.zeros(9)]
+    found = compare(labels[None], np.zeros((1, 14)), labels, [f"p{i}" for i in range(14)], 0)
+    assert (found.difference, found.interval) == (0.5, None)
+    assert math.isnan(found.p)

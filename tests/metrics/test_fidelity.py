@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.metrics import MultiScaleSSIMMetric
+from monai.metrics import FIDMetric, MultiScaleSSIMMetric
 from scipy.linalg import sqrtm
 from scipy.stats import ortho_group, wasserstein_distance
 
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError
+from monai_cxraug.metrics import covariances
 from monai_cxraug.metrics.fidelity import (
     count_scales,
     frechet_distance,
@@ -82,6 +83,37 @@ def test_frechet_of_equal_sets_is_zero_whatever_the_rank() -> None:
         assert frechet_distance(a, a[::-1]) == pytest.approx(0, abs=1e-8)
     repeated = np.repeat(RNG(0).normal(size=(1, 5)), 4, axis=0)
     assert frechet_distance(repeated, repeated) == 0
+
+
+@pytest.mark.parametrize("decay", [0.3, 1e-2, 1e-5, 0.0])
+@pytest.mark.parametrize("n", [60, 300])
+def test_frechet_fast_and_slow_ways_agree(n: int, decay: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From well-conditioned features to columns of zeros: whichever way is chosen, singular values say the same."""
+    spread = np.geomspace(1, decay, 40) if decay else np.r_[np.ones(30), np.zeros(10)]
+    a, b = RNG(0).normal(size=(n, 40)) * spread + 3, RNG(1).normal(size=(n + 5, 40)) * spread[::-1] * 1.2
+    turn = ortho_group.rvs(40, random_state=0)
+    found = frechet_distance(a @ turn, b @ turn)
+    monkeypatch.setattr(covariances, "_by_eigenvalues", lambda *_: None)
+    assert found == pytest.approx(frechet_distance(a @ turn, b @ turn), rel=1e-8)
+
+
+def test_frechet_takes_the_fast_way_only_where_it_is_exact() -> None:
+    a, b = (x - x.mean(axis=0) for x in RNG(0).normal(size=(2, 700, 600)))  # several blocks
+    assert covariances._by_eigenvalues(a, b, 1e-7) == pytest.approx(
+        np.linalg.svd(covariances._root(a) @ covariances._root(b).T, compute_uv=False).sum(), rel=1e-12
+    )
+    flat = a * np.r_[np.ones(500), np.full(100, 1e-9)]
+    assert covariances._by_eigenvalues(a, flat, 1e-7) is None
+    assert covariances._by_eigenvalues(np.where(np.arange(600) < 500, a, 0), b, 1e9) is None  # not definite
+
+
+@pytest.mark.parametrize(("n", "size", "share"), [(400, 30, 1e-10), (1000, 120, 1e-10), (40, 60, 1e-4)])
+def test_frechet_is_monais(n: int, size: int, share: float) -> None:
+    """Below D images its root of a singular product is good to four digits only."""
+    mix = RNG(2).normal(size=(size, size))
+    a, b = RNG(0).normal(size=(n, size)) @ mix, 1.3 * RNG(1).normal(size=(n, size)) @ mix + 0.2
+    expected = float(FIDMetric()(torch.from_numpy(a), torch.from_numpy(b)))
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=share)
 
 
 def test_frechet_is_too_large_for_few_images() -> None:

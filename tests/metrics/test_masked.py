@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.handlers import IgniteMetricHandler
+from monai.handlers import ROCAUC, ConfusionMatrix, IgniteMetricHandler
+from monai.metrics import ROCAUCMetric
 from sklearn.metrics import roc_auc_score
 
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.metrics.masked import MaskedAUROC
+from monai_cxraug.metrics.measures import measure
 
 
 def batch(n: int = 60, findings: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,3 +100,37 @@ def test_bad_input_is_refused() -> None:
         MaskedAUROC()(torch.rand(4, 2))
     with pytest.raises(ConfigError, match="'sum'"):
         MaskedAUROC(reduction="sum")  # type: ignore[arg-type]
+
+
+# --- MONAI's own ---
+
+
+def known_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    y_pred, y = batch(200, 5)
+    return y_pred.round(decimals=2), torch.where(y.isnan(), 0.0, y)
+
+
+def test_monais_handler_agrees_where_all_labels_are_known() -> None:
+    y_pred, y = known_batch()
+    engine = Engine(lambda _, rows: (list(y_pred[rows]), list(y[rows])))
+    ROCAUC().attach(engine, "auroc")
+    engine.run([slice(0, 80), slice(80, 200)])
+    ours, theirs = MaskedAUROC(), ROCAUCMetric("none")
+    ours(y_pred, y), theirs(list(y_pred), list(y))
+    assert engine.state.metrics["auroc"] == pytest.approx(ours.aggregate().item(), abs=1e-6)
+    assert list(theirs.aggregate()) == pytest.approx(ours.aggregate("none").tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "specificity", "balanced accuracy", "accuracy"])
+def test_monais_confusion_matrix_agrees_at_one_half(name: str) -> None:
+    y_pred, y = known_batch()
+    y_pred[:9] = 0.5  # on the threshold
+    handler = ConfusionMatrix(include_background=True, metric_name=name, reduction="sum_batch")
+    engine = Engine(lambda _, rows: (list((y_pred[rows] >= 0.5).float()), list(y[rows])))
+    handler.attach(engine, "figure")
+    engine.run([slice(0, 80), slice(80, 200)])
+    found = []
+    for k in range(5):
+        probs, labels = y_pred[:, k].double().numpy(), y[:, k].double().numpy()
+        found.append(getattr(measure(probs, labels, 0.5), name.replace(" ", "_")))
+    assert np.asarray(engine.state.metrics["figure"]).ravel() == pytest.approx(found, abs=1e-6)

@@ -3,6 +3,7 @@ import pytest
 
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.metrics import bootstrap_p, patient_weights, percentile_interval, seed_weights
+from monai_cxraug.metrics.resampling import patient_weight_blocks
 
 
 def rng() -> np.random.Generator:
@@ -31,6 +32,16 @@ def test_order_of_images_changes_nothing() -> None:
     order = np.random.default_rng(0).permutation(30)
     shuffled = patient_weights([patients[i] for i in order], 50, rng())
     np.testing.assert_array_equal(shuffled, patient_weights(patients, 50, rng())[:, order])
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 51, None])
+def test_blocks_are_the_same_draws(block: int | None) -> None:
+    patients = [f"p{i % 7}" for i in range(30)]
+    whole, generator = patient_weights(patients, 50, rng()), rng()
+    np.testing.assert_array_equal(np.concatenate([*patient_weight_blocks(patients, 50, generator, block)]), whole)
+    after = rng()
+    patient_weights(patients, 50, after)
+    assert generator.random() == after.random()
 
 
 def test_no_replicates_or_images_are_refused() -> None:

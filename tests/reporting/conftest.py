@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 FINDINGS = ("Edema", "Emphysema", "Fibrosis")
 ARMS = ("plain", "duplicate_real", "gan")
@@ -167,3 +168,78 @@ def edit(run: Path) -> Callable[[str, Edit], None]:
         path.write_text(json.dumps(document))
 
     return change
+
+
+MEASURES = ("auroc", "auprc", "sensitivity_90", "sensitivity_95", "accuracy", "all_negative", "balanced_accuracy")
+MEASURES += ("sensitivity", "specificity", "ece", "brier", "log_loss", "slope", "intercept")
+
+
+def newer_results() -> dict[str, Any]:
+    """The same outcome as version 0.2 writes it, with two fractions and all that it adds; every value distinct."""
+    rng = np.random.default_rng(5)
+    number = lambda: round(float(rng.uniform(0.1, 0.9)), 4)  # noqa: E731
+    ends = lambda value: [round(value - 0.0413, 4), round(value + 0.0377, 4)]  # noqa: E731
+    document = results()
+    document["schema"] = "cxraug.results/2"
+    for row in document["comparisons"]:
+        extra = {"p_bh": number(), "detectable": number(), "standard_error": number(), "dof": 11.5}
+        row |= extra | {"bootstrap_interval": ends(number()), "n": 1842, "positives": 34, "skipped": 3}
+    for row in document["arms"]:
+        row |= {"bootstrap_interval": row["interval"] and ends(number()), "skipped": 3}
+    for part in ("arms", "comparisons"):
+        document[part] += [{**row, "fraction": 0.1} for row in document[part]]
+    first = next(row for row in document["comparisons"] if (row["finding"], row["reference"]) == ("macro", ARMS[1]))
+    harm = [
+        {"finding": finding, "measure": name, "difference": number(), "interval": ends(number()), "worse": False}
+        for finding in FINDINGS
+        for name in ("sensitivity", "specificity", "brier", "ece")
+    ]
+    document["primary"] = {"endpoint": "auroc", **first, "harm": harm}
+    document["declared"] = {"before": True, "cells_done": 0, "earlier": 0}
+    where = [{"arm": arm, "fraction": 1.0, "ratio": None if arm == "plain" else 1.0} for arm in ARMS]
+    document["operating"] = [
+        {**group, "seed": seed, "finding": finding, "n": 1842, "positives": 34, "skipped": 5, "rule": "youden"}
+        | {"threshold": None if seed == "all" else number(), "temperature": None if seed == "all" else 1.5}
+        | {name: number() for name in MEASURES}
+        | {f"{name}_interval": ends(number()) if seed == "all" else None for name in MEASURES}
+        | {"ece_before": number()}
+        for group in where
+        for finding in FINDINGS
+        for seed in ("all", 1, 2)
+    ]
+    document["subgroups"] = [
+        {**group, "column": column, "group": name, "finding": finding, "auroc": number(), "interval": ends(number())}
+        | {"n": 900 + k, "positives": 9 + k}
+        for group in where
+        for finding in FINDINGS
+        for k, (column, name) in enumerate([("sex", "F"), ("sex", "M"), ("age", "18 to 39"), ("view", "PA")])
+    ]
+    document["curves"] = [
+        {**group, "kind": kind, "seed": seed, "finding": finding, "x": [0, 0.25, 0.5, 1], "y": [0, 0.6, 0.8, 1]}
+        for group in where
+        for finding in FINDINGS
+        for seed in (1, 2)
+        for kind in ("roc", "precision_recall", "reliability")
+    ]
+    audit = {"verdict": "no sign of copies", "near": 1, "share": 0.05, "interval": [0.0013, 0.249]}
+    document["synthetic"] = [
+        {"id": f"{f}-seed1", "generator": f"{f}-seed1", "finding": f, "seed": 1, "n": 20, "drawn": 25}
+        | {"acceptance_rate": 0.8, "rejected": {"Effusion": 5}}
+        | {"audit": {**audit, "expected_share": 0.0123, "threshold": 0.08, "copies": 0, "training_images": 60}}
+        for f in FINDINGS
+    ]
+    for row in document["composition"]:
+        row |= {"filtered": 7, "external": 11}
+    return document
+
+
+@pytest.fixture
+def newer(run: Path) -> Path:
+    """A finished run of version 0.2 with what its stages leave behind."""
+    (run / "results.json").write_text(json.dumps(newer_results()))
+    for finding in FINDINGS:
+        Image.new("L", (40, 30)).save(run / "synthetic" / f"{finding}-seed1" / "nearest.png")
+    unread = "file,reason\na.png,broken <zip>\nb.png,broken <zip>\nd.png,empty\n"
+    (run / "data" / "aaaa" / "quarantine.csv").write_text(unread)
+    (run / "data" / "aaaa" / "dropped.csv").write_text("file,reason\nc.png,lateral\n")
+    return run

@@ -7,6 +7,7 @@ import pytest
 
 from monai_cxraug.reporting import figures, load_results
 from monai_cxraug.reporting.axis import Axis, span
+from monai_cxraug.reporting.forest import NARROW, WIDE
 
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -19,6 +20,10 @@ def drawn(figure: str | None) -> ElementTree.Element:
 
 def texts(root: ElementTree.Element) -> list[str]:
     return [node.text or "" for node in root.iter(f"{SVG}text")]
+
+
+def labels(root: ElementTree.Element) -> list[str]:
+    return [text for text in texts(root) if " − " in text]
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.05, 0.05), (0, 1), (-0.0013, 0.0009), (0.62, 0.91), (-3, 40)])
@@ -42,12 +47,19 @@ def test_every_comparison_is_a_mark_at_its_value(run: Path) -> None:
     marks = [float(node.get("cx", "")) for node in root.iter(f"{SVG}circle")]
     lines = [node for node in root.iter(f"{SVG}line") if node.get("stroke-linecap")]
     assert (len(marks), len(list(root.iter(f"{SVG}polygon"))), len(lines)) == (7, 1, 8)
-    secondary = [row for row in results.comparisons if (row.finding, row.reference) != ("macro", "duplicate_real")]
+    ordered = [
+        row
+        for name in results.studied()
+        for reference in ("duplicate_real", "plain")
+        for row in results.comparisons
+        if (row.finding, row.reference) == (name, reference)
+    ]
+    secondary = [row for row in ordered if (row.finding, row.reference) != ("macro", "duplicate_real")]
     zero = next(float(node.get("x1", "")) for node in root.iter(f"{SVG}line") if node.get("class") == "zero")
     scale = (marks[0] - zero) / (secondary[0].difference or 1)
     for mark, row in zip(marks, secondary, strict=True):
         assert mark - zero == pytest.approx(scale * (row.difference or 0), abs=0.3)
-    for line, row in zip(lines, results.comparisons, strict=True):
+    for line, row in zip(lines, ordered, strict=True):
         assert row.interval is not None
         ends = [float(line.get(key, "")) - zero for key in ("x1", "x2")]
         assert ends == pytest.approx([scale * end for end in row.interval], abs=0.3)
@@ -62,11 +74,46 @@ def test_every_arm_and_seed_is_a_mark(run: Path) -> None:
 
 
 def test_fractions_are_named_only_when_they_differ(run: Path, edit: Edit) -> None:
-    assert not any("data" in text for text in texts(drawn(figures.differences(load_results(run)))))
-    edit("results", lambda d: d["comparisons"].append({**d["comparisons"][0], "fraction": 0.1}))
-    found = texts(drawn(figures.differences(load_results(run))))
-    assert "gan − plain, 10 % data" in found
-    assert found.count("gan − plain, 100 % data") == 4
+    assert not any("%" in text for text in labels(drawn(figures.differences(load_results(run)))))
+    edit("results", lambda d: d["comparisons"].append({**d["comparisons"][1], "fraction": 0.1}))
+    found = labels(drawn(figures.differences(load_results(run))))
+    assert found[:3] == ["gan − duplicate_real, 100 %", "gan − duplicate_real, 10 %", "gan − plain, 100 %"]
+    assert found.count("gan − plain, 100 %") == 4
+
+
+def test_comparisons_beside_the_endpoint_stand_first_and_others_apart(run: Path, edit: Edit) -> None:
+    def add(document: dict[str, Any]) -> None:
+        row = document["comparisons"][0]
+        document["comparisons"] += [{**row, "fraction": 0.1}, {**row, "arm": "duplicate_real"}]
+
+    assert figures.differences(load_results(run), others=True) is None
+    edit("results", add)
+    results = load_results(run)
+    assert labels(drawn(figures.differences(results)))[:2] == ["gan − duplicate_real", "gan − plain"]
+    others = labels(drawn(figures.differences(results, others=True)))
+    assert others == ["duplicate_real − plain, 100 %", "gan − plain, 10 %"]
+
+
+def test_impossible_ends_of_an_interval_stay_on_the_axis(run: Path, edit: Edit) -> None:
+    edit("results", lambda d: d["comparisons"][0].update(interval=[-1.8, 2.3]))
+    for layout in (WIDE, NARROW):
+        root = drawn(figures.differences(load_results(run), layout=layout))
+        lines = [node for node in root.iter(f"{SVG}line") if node.get("stroke-linecap")]
+        ends = [float(line.get(key, "")) for line in lines for key in ("x1", "x2")]
+        assert (min(ends), max(ends)) == (layout.left, layout.right)
+
+
+def test_narrow_texts_do_not_run_into_one_another(run: Path, edit: Edit) -> None:
+    def rename(document: dict[str, Any]) -> None:
+        for row in document["comparisons"]:
+            row["reference"] = "label_shuffled_and_filtered" if row["reference"] == "plain" else row["reference"]
+
+    edit("results", rename)
+    root = drawn(figures.differences(load_results(run), layout=NARROW))
+    heights: dict[str, list[int]] = {}
+    for node in root.iter(f"{SVG}text"):
+        heights.setdefault(node.get("y", ""), []).append(len(node.text or ""))
+    assert all(sum(lengths) <= 50 for y, lengths in heights.items() if float(y) > 44)
 
 
 def test_seeds_of_another_fraction_stay_with_it(run: Path, edit: Edit) -> None:

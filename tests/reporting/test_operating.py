@@ -20,7 +20,7 @@ Edit = Callable[[str, Callable[[dict[str, Any]], Any]], None]
 def row(seed: int | str, **changes: Any) -> dict[str, Any]:
     rates = {"accuracy": 0.812, "sensitivity": 0.9, "specificity": None, "brier": 0.123}
     intervals = {f"{name}_interval": None if value is None else [0.7, 0.95] for name, value in rates.items()}
-    errors = {"calibration_error": 0.031, "calibration_error_before": 0.074}
+    errors = {"ece": 0.031, "ece_before": 0.074}
     who = {"arm": "gan", "fraction": 1.0, "ratio": 1.0, "seed": seed, "finding": "Edema", "n": 60, "positives": 12}
     chosen = {"rule": "youden", "threshold": None, "temperature": None}
     if seed != "all":
@@ -31,7 +31,7 @@ def row(seed: int | str, **changes: Any) -> dict[str, Any]:
 def test_rates_are_shown_with_their_rule_and_every_threshold(run: Path, edit: Edit) -> None:
     edit("results", lambda document: document.update(operating=[row(1), row(2), row("all")]))
     page = write_report(run).read_text()
-    section = page.split("<h2>Answers at the threshold</h2>")[1].split("</section>")[0]
+    section = page.split("<h2>Measures beside AUROC</h2>")[1].split("</section>")[0]
     for text in ("0.812", "[0.700, 0.950]", "n/a", "0.074 → 0.031", "youden", "All 2 thresholds", "0.417", "1.52"):
         assert text in section, text
     with (run / "report" / "tables" / "operating.csv").open() as stream:
@@ -47,7 +47,7 @@ def test_thresholds_that_were_not_chosen_are_called_so(run: Path, edit: Edit) ->
 
 def test_without_thresholds_there_is_no_section(run: Path) -> None:
     page = write_report(run).read_text()
-    assert "Answers at the threshold" not in page
+    assert "Measures beside AUROC" not in page
     assert "Where the networks look" not in page
 
 

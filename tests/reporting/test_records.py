@@ -23,7 +23,7 @@ def test_results_are_read_as_written(run: Path) -> None:
 def test_plan_is_optional(run: Path) -> None:
     plan = load_plan(run)
     assert plan is not None
-    assert (plan.cells, plan.generators, [made.n for made in plan.synthetic]) == (6, 3, [20, 20, 20])
+    assert (len(plan.cells), len(plan.generators), [made.n for made in plan.synthetic]) == (6, 3, [20, 20, 20])
     (run / "plan.json").unlink()
     assert load_plan(run) is None
 

@@ -23,7 +23,7 @@ def test_everything_is_written(run: Path) -> None:
     assert write_report(run) == run / "report" / "index.html"
     found = {str(path.relative_to(run / "report")) for path in (run / "report").rglob("*") if path.is_file()}
     figures = {f"figures/{name}" for name in ("differences.svg", "auroc.svg", "real_and_synthetic.png")}
-    tables = {f"tables/{name}.csv" for name in ("arms", "comparisons", "composition", "operating")}
+    tables = {f"tables/{name}.csv" for name in ("arms", "comparisons", "composition", "operating", "subgroups")}
     assert found == {"index.html"} | figures | tables
 
 
@@ -56,7 +56,8 @@ def test_page_holds_every_number(run: Path) -> None:
 def test_page_stands_alone(run: Path) -> None:
     page = write_report(run).read_text()
     assert "<script" not in page
-    assert not re.search(r"(?:src|href)=\"(?!data:image/png;base64,)", page)
+    assert not re.search(r"src=\"(?!data:image/(?:png|jpeg);base64,)", page)
+    assert not re.search(r"href=\"(?!#)", page)
     assert "url(" not in page
     assert "@import" not in page
     assert [address for address in re.findall(r"https?://[^\"\s]+", page) if "w3.org/2000/svg" not in address] == []
@@ -71,12 +72,14 @@ def test_page_is_well_formed(run: Path) -> None:
         "Results",
         "Differences",
         "AUROC of each arm",
+        "Classes before and after",
         "Real beside synthetic",
-        "What the training sets were made of",
         "How it was done",
-        "Limits and warnings",
+        "Limits, warnings and refusals",
         "Provenance",
         "Cost",
+        "Model card",
+        "Reporting checklist",
     ]
 
 
@@ -93,7 +96,7 @@ def test_figures_in_the_page_are_the_files(run: Path, name: str) -> None:
 )
 def test_answer_follows_the_verdict(run: Path, edit: Edit, verdict: str, word: str) -> None:
     edit("results", lambda document: document["primary"].update(verdict=verdict))
-    answer = re.search(r'<section class="answer".*?</section>', text(run), re.DOTALL)
+    answer = re.search(r'<section id="answer" class="answer".*?</section>', text(run), re.DOTALL)
     assert answer is not None
     assert word in answer[0]
     assert f"</span>{verdict}</span>" in answer[0]
@@ -146,7 +149,7 @@ def test_bare_results(run: Path) -> None:
 
 def test_figures_of_an_earlier_report_do_not_stay(run: Path, edit: Edit) -> None:
     write_report(run)
-    edit("results", lambda document: document.update(comparisons=[], arms=[]))
+    edit("results", lambda document: document.update(comparisons=[], arms=[], composition=[]))
     edit("plan", lambda document: document.update(synthetic=[]))
     page = text(run)
     assert list((run / "report" / "figures").iterdir()) == []
@@ -208,7 +211,7 @@ def test_missing_and_wrong_files_are_refused_before_anything_is_written(run: Pat
     results = run / "results.json"
     kept = results.read_text()
     results.write_text(kept.replace("cxraug.results/1", "cxraug.results/9"))
-    with pytest.raises(StateError, match=r"cxraug\.results/1"):
+    with pytest.raises(StateError, match=r"cxraug\.results/2"):
         write_report(run)
     results.unlink()
     with pytest.raises(InputError, match=r"results\.json"):

@@ -91,3 +91,12 @@ def test_numbers_are_written_alike() -> None:
     assert (bracket((-0.01, 0.02)), bracket(None)) == ("[-0.010, +0.020]", "n/a")
     assert [p_value(value) for value in (0.0004, 0.001, 1, None)] == ["< 0.001", "0.001", "1.000", "n/a"]
     assert [percent(value) for value in (0.1, 1, 0.005, None)] == ["10 %", "100 %", "0.5 %", "n/a"]
+
+
+def test_the_terminal_says_what_could_be_found_and_what_got_worse(newer: Path, edit: Edit) -> None:
+    edit("results", lambda document: document["primary"]["harm"][0].update(worse=True))
+    lines = summary_table(load_results(newer)).split("\n")
+    detectable = json.loads((newer / "results.json").read_text())["primary"]["detectable"]
+    assert f" {detectable:.3f}  " in next(line for line in lines if line.startswith("macro"))
+    assert "worse at the fixed threshold: sensitivity of Edema" in lines
+    assert any(line.startswith("detectable: ") for line in lines)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from monai_cxraug.artifacts import file_hash
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, StateError
 from monai_cxraug.networks.classifiers import ARCHITECTURES, Classifier
 from monai_cxraug.networks.weights import load_model, save_model
-from monai_cxraug.synthesis.features import ClassifierFeatures
+from monai_cxraug.synthesis.features import ClassifierFeatures, Pretrained
 
 IMAGES = np.random.default_rng(0).random((5, 32, 32), dtype=np.float32)
 
@@ -94,3 +95,16 @@ def test_what_has_no_features(make_generator, make_classifier, tmp_path: Path, m
     save_model(tmp_path / "flat" / "model.pt", "classifier", Classifier(1, "flat"), about)
     with pytest.raises(StateError, match="global average pooling"):
         ClassifierFeatures(tmp_path / "flat")
+
+
+def test_another_packages_network_is_read_from_its_file_and_named(make_classifier, tmp_path: Path) -> None:
+    model = load_model(make_classifier([]))
+    torch.save(model.network.body.state_dict(), tmp_path / "theirs.pt")
+    pretrained = Pretrained(tmp_path / "theirs.pt", "monai", size=32, patients_seen=("P1",))
+    features = ClassifierFeatures(pretrained)
+    np.testing.assert_array_equal(features(IMAGES), ClassifierFeatures(model.path)(IMAGES))
+    assert features.name == f"monai densenet121 at 32 px, model {file_hash(tmp_path / 'theirs.pt')[:12]}"
+    with pytest.raises(LeakageError, match="'P1'"):
+        features.refuse_seen(frozenset({"P1"}))
+    with pytest.raises(StateError, match="all weights of resnet50"):
+        ClassifierFeatures(Pretrained(tmp_path / "theirs.pt", "monai", "resnet50"))

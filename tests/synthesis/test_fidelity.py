@@ -16,6 +16,7 @@ from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, InputError, LeakageError
 from monai_cxraug.metrics.fidelity import frechet_distance, kernel_distance, ms_ssim_diversity, sliced_wasserstein
+from monai_cxraug.metrics.manifold import expected_coverage, manifold
 from monai_cxraug.networks.latents import draw_latents
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.synthesis.features import ClassifierFeatures
@@ -73,13 +74,16 @@ def test_every_figure_is_the_metric_over_the_halves() -> None:
     kernels = [kernel_distance(MEANS(a), MEANS(b), 5, seed=2) for a, b in pairs]
     assert values["kernel"] == pytest.approx(np.mean([kernel.value for kernel in kernels]))
     assert values["kernel_error"] == pytest.approx(np.sqrt(sum(kernel.error**2 for kernel in kernels)) / 2)
+    balls = np.mean([manifold(MEANS(b), MEANS(a)) for a, b in pairs], axis=0)
+    assert [values[name] for name in ("precision", "recall", "density", "coverage")] == pytest.approx(balls)
     sliced = [sliced_wasserstein(a, b, 2, directions=128)[16] for a, b in pairs]
     assert values["sliced_16"] == pytest.approx(np.mean(sliced))
     assert values["ms_ssim"] == pytest.approx(ms_ssim_diversity(samples).value)
     floor = reference.floor()
     assert floor["frechet_real"] == pytest.approx(frechet_distance(MEANS(one), MEANS(two)))
     assert floor["ms_ssim_real"] == pytest.approx(ms_ssim_diversity(IMAGES).value)
-    names = {"frechet", "kernel", "sliced_16", "ms_ssim"}
+    names = {"frechet", "kernel", "precision", "recall", "density", "coverage", "sliced_16", "ms_ssim"}
+    assert floor["recall_real"] == manifold(MEANS(two), MEANS(one)).recall
     assert set(values) == names | {"kernel_error"}
     assert set(floor) == {f"{name}_real" for name in names} | {"kernel_real_error"}
 
@@ -91,9 +95,19 @@ def test_new_real_images_reach_the_floor_and_others_do_not() -> None:
     fresh, floor = reference.measure(rng.random((400, 16, 16), dtype=np.float32)), reference.floor()
     assert fresh["frechet"] == pytest.approx(floor["frechet_real"], rel=0.8)
     assert abs(fresh["kernel"]) < 4 * fresh["kernel_error"]
+    assert fresh["density"] == pytest.approx(1, abs=0.1)
+    assert fresh["coverage"] == pytest.approx(expected_coverage(200, 200), abs=0.05)
+    assert floor["coverage_real"] == pytest.approx(expected_coverage(200, 200), abs=0.05)
+    assert abs(fresh["precision"] - floor["precision_real"]) < 0.1
     dull = reference.measure(rng.random((400, 16, 16), dtype=np.float32) / 2)
     assert dull["frechet"] > 20 * floor["frechet_real"]
     assert dull["kernel"] > 20 * dull["kernel_error"]
+    assert dull["precision"] == dull["coverage"] == 0
+
+
+def test_the_smallest_halves_have_fewer_neighbours() -> None:
+    values = RealReference(IMAGES[:8], NAMES[:8], MEANS).measure(IMAGES[:8] / 2)
+    assert {"precision", "recall", "density", "coverage"} <= set(values)
 
 
 def test_figures_that_images_are_too_small_for_are_left_out() -> None:

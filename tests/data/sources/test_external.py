@@ -92,7 +92,9 @@ def test_prepared_sets_mix_under_the_rules(images: Path, declare, make_set, tmp_
     folder = prepare(Request("external", str(images), size=8, options=options), tmp_path / "made").parent
     document = json.loads((folder / "provenance.json").read_text())
     assert document["schema"] == PROVENANCE_SCHEMA
-    assert MixedDataset(real, synthetic=[folder]).composition()["Edema"]["synthetic"] == 3
+    found = MixedDataset(real, synthetic=[{"folder": folder, "n": 2}])
+    assert {origin: n for origin, n in found.composition()["Edema"].items() if n} == {"real": 3, "external": 2}
+    assert found.patients_seen() == sorted({"P000", "P001", "P002", "P003", *DECLARATION["patients_seen"]})
 
 
 def test_a_generator_that_saw_a_patient_outside_of_the_fraction(

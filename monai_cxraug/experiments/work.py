@@ -1,0 +1,193 @@
+"""What each stage does: the configuration, overlays and settings that it runs, without this machine's folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from monai_cxraug import __version__
+from monai_cxraug.artifacts import content_hash, file_hash, load_json
+from monai_cxraug.bundle_config import bundle_file
+from monai_cxraug.errors import ConfigError, nearest
+from monai_cxraug.experiments.arms import Additions, find_arm
+from monai_cxraug.experiments.experiment import DataSpec, Experiment
+from monai_cxraug.experiments.plan import FILTERED, CellPlan, GeneratorPlan, JudgePlan, SyntheticPlan, read_data_hash
+
+GENERATOR_BUNDLE, CLASSIFIER_BUNDLE = "chest_xray_pggan", "chest_xray_classification"
+#: keys of a training configuration that the runner sets, so that a budget may not.
+_OWN_KEYS: Final = {
+    "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
+    "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "shuffle_labels", "left_out_fold", "held_out",
+    "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after", "retrain_head",
+    "switched_sampling", "reweight_after",
+}  # fmt: skip
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training: its bundle, the overlays in order, and settings. Synthetic sets are named, not located."""
+
+    bundle: str
+    settings: Settings
+    overlays: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Turns what was declared into what is run, and hashes all that decides a result.
+
+    Args:
+        experiment: what was declared.
+        manifests: role to the path of its manifest.
+        classes: findings that the classifiers learn.
+        smoke: whether the bundles' smoke overlays are used.
+    """
+
+    experiment: Experiment
+    manifests: Mapping[str, Path]
+    classes: Sequence[str]
+    smoke: bool = False
+
+    # --- trainings ---
+
+    def generator(self, one: GeneratorPlan) -> Work:
+        """Training of a generator; where there are fewer images than a batch has, the batch is smaller."""
+        train, declared = self.experiment.data.train, self.experiment.budget.generator
+        batch = declared.get("batch_size", load_json(bundle_file(GENERATOR_BUNDLE, "train"))["batch_size"])
+        settings = {
+            **declared,
+            **({"batch_size": one.images} if isinstance(batch, int) and 0 < one.images < batch else {}),
+            **_chosen(train),
+            "finding": one.finding,
+            "fraction": one.fraction,
+            "fraction_seed": one.seed,
+            "seed": one.seed,
+            "resolution": train.size,
+        }
+        return Work(GENERATOR_BUNDLE, settings)
+
+    def judge(self, one: JudgePlan) -> Work:
+        """Training of a judge: as the arm ``plain``, without a fold where there are several."""
+        fold = [one.fold, one.folds] if one.folds > 1 else None
+        return Work(
+            CLASSIFIER_BUNDLE, {**self._classifier(one.fraction, one.seed), "left_out_fold": fold}, self._recipe
+        )
+
+    def cell(self, one: CellPlan) -> Work:
+        """Training of a cell; its ``synthetic`` names sets of the run."""
+        arm = find_arm(one.arm)
+        named: list[str | Mapping[str, Any]] = list(one.synthetic)
+        if arm.making and arm.making.origin == "external":
+            external = self.experiment.external
+            named = [{"folder": external[finding], "n": count} for finding, count in one.counts.items()]
+        added = arm.overrides(Additions(one.counts, named))
+        settings = {
+            **self._classifier(one.fraction, one.seed),
+            **added,
+            "allow_synthetic_majority": self.experiment.allow_synthetic_majority,
+        }
+        return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *arm.overlays))
+
+    def _classifier(self, fraction: float, seed: int) -> dict[str, Any]:
+        train = self.experiment.data.train
+        return {
+            **self.experiment.budget.classifier,
+            **_chosen(train),
+            "findings": list(self.classes),
+            "size": train.size,
+            "fraction": fraction,
+            "fraction_seed": seed,
+            "seed": seed,
+        }
+
+    @property
+    def _recipe(self) -> tuple[str, ...]:
+        recipe = self.experiment.budget.recipe
+        return (recipe,) if recipe else ()
+
+    # --- keys ---
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """Role to the hash of its images and labels."""
+        return {role: read_data_hash(path) for role, path in self.manifests.items()}
+
+    def generator_key(self, one: GeneratorPlan) -> str:
+        """Hash of all that decides a generator."""
+        return self._key(self.generator(one), [FILTERED if one.filtered else "train"])
+
+    def judge_key(self, one: JudgePlan) -> str:
+        """Hash of all that decides a judge."""
+        return self._key(self.judge(one), ["train"])
+
+    def synthetic_key(self, one: SyntheticPlan, keys: Mapping[str, str]) -> str:
+        """Hash of all that decides a synthetic set.
+
+        Args:
+            one: the set.
+            keys: ids of generators and judges to their keys.
+        """
+        screening = self.experiment.screening if one.judges else None
+        rule = None if screening is None else vars(screening)
+        return self._hash(
+            [keys[one.generator], [keys[judge] for judge in one.judges], rule, one.finding, one.n, one.seed]
+        )
+
+    def cell_key(self, one: CellPlan, keys: Mapping[str, str]) -> str:
+        """Hash of all that decides a cell: what it is trained on, judged on, and where its thresholds come from.
+
+        Args:
+            one: the cell.
+            keys: ids of synthetic sets to their keys.
+        """
+        data = self.experiment.data
+        role, judged = data.judged
+        answers: list[Any] = [role, self.hashes[role], _chosen(judged)]
+        if data.calibration is not None:
+            answers += [self.hashes["validation"], _chosen(data.calibration), self.experiment.threshold]
+        work = self.cell(one)
+        made = [keys[name] for name in one.synthetic]
+        if find_arm(one.arm).making and not made:
+            made = [file_hash(Path(entry["folder"]) / "pack.npy") for entry in work.settings["synthetic"]]
+        plain = Work(work.bundle, {**work.settings, "synthetic": []}, work.overlays)
+        return self._key(plain, ["train"], [made, answers])
+
+    def _key(self, work: Work, roles: Sequence[str], more: Any = None) -> str:
+        # where the images lie decides nothing: their hashes stand for them
+        return self._hash(
+            [work.bundle, list(work.overlays), dict(work.settings), [self.hashes[role] for role in roles], more]
+        )
+
+    def _hash(self, content: Any) -> str:
+        return content_hash([content, self.experiment.budget.threads, self.smoke, __version__])
+
+
+def _chosen(spec: DataSpec) -> dict[str, Any]:
+    return {"split": spec.split, "where": dict(spec.where)}
+
+
+def check_budget(experiment: Experiment) -> None:
+    """Refuse a budget key that the bundle does not have, before hours of training.
+
+    Raises:
+        ConfigError: the key is unknown, or one that the runner sets itself.
+    """
+    budgets = (("generator", GENERATOR_BUNDLE), ("classifier", CLASSIFIER_BUNDLE))
+    for name, bundle in budgets:
+        known = [key for key, value in load_json(bundle_file(bundle, "train")).items() if _is_setting(key, value)]
+        for key in getattr(experiment.budget, name):
+            if key not in known:
+                raise ConfigError(f"budget.{name} key {key!r}", "unknown key", repr(key), nearest(key, known))
+    recipes = [path.stem for path in bundle_file(CLASSIFIER_BUNDLE, "train").parent.glob("recipe_*.json")]
+    if (recipe := experiment.budget.recipe) is not None and recipe not in recipes:
+        raise ConfigError("budget.recipe", "unknown recipe", repr(recipe), nearest(str(recipe), recipes))
+
+
+def _is_setting(key: str, value: Any) -> bool:
+    """A plain value that the experiment may choose, rather than a component or a key of the runner's."""
+    return key not in _OWN_KEYS and not key.startswith("_") and not isinstance(value, dict | list)
