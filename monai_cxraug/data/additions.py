@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_cxraug.data.datasets import PackRows, Sample
+from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.pack import quantise, to_unit
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError, InputError, nearest
@@ -73,7 +74,7 @@ class DuplicateRows(PackRows):
 
 
 class FilteredRows(PackRows):
-    """Filtered copies of real positives, by system B's filters in turn; the pictures are those of ``FilterAugment``.
+    """Filtered copies of real positives, by several filters in turn; the pictures are those of ``FilterAugment``.
 
     Images are chosen as duplicates are. When an image comes again it comes through the next filter, so that a copy is
     repeated only after all of them have been used.
@@ -83,22 +84,25 @@ class FilteredRows(PackRows):
         finding: that the images show.
         count: how many.
         seed: of the choice.
+        names: of the filters; default system B's.
 
     Attributes:
         filters: name of each copy's filter, ``[count]``.
 
     Raises:
+        ConfigError: a filter is unknown, or none is named.
         InputError: the images are too small for a filter.
     """
 
     origin = "filtered"
 
-    def __init__(self, real: PackRows, finding: str, count: int, seed: int) -> None:
+    def __init__(self, real: PackRows, finding: str, count: int, seed: int, names: Sequence[str] = SYSTEM_B) -> None:
+        names = FilterAugment("", "", names).names  # refuses what is no filter
         repeat_positives(real, finding, count, "filtered", self)
         positives = self.rows
         self.rows = repeat_rows(positives, count, seed)
-        self.filters = _in_turn(self.rows, len(positives))
-        for position in range(min(count, len(SYSTEM_B))):
+        self.filters = _in_turn(self.rows, len(positives), names)
+        for position in range(min(count, len(names))):
             self._try(position)
 
     def picture(self, position: int) -> NDArray[np.float32]:
@@ -122,10 +126,10 @@ class FilteredRows(PackRows):
         return {**sample, NAME: f"{sample[NAME]}+{self.filters[position]}", SOURCE: "filtered"}
 
 
-def _in_turn(rows: NDArray[np.int64], per_pass: int) -> list[str]:
+def _in_turn(rows: NDArray[np.int64], per_pass: int, names: Sequence[str]) -> list[str]:
     """Filter of each copy: in turn within the first pass over the rows, the next one for a row that comes again."""
     first = {int(row): rank for rank, row in enumerate(rows[:per_pass])}
-    return [SYSTEM_B[(first[int(row)] + number // per_pass) % len(SYSTEM_B)] for number, row in enumerate(rows)]
+    return [names[(first[int(row)] + number // per_pass) % len(names)] for number, row in enumerate(rows)]
 
 
 def parse_set(entry: str | Path | Mapping[str, Any]) -> tuple[Path, int | None]:

@@ -26,6 +26,7 @@ from monai_cxraug.data.manifest import Where, read_manifest
 from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import SOURCES
+from monai_cxraug.transforms.functional.filters import SYSTEM_B
 
 PROVENANCE_SCHEMA = "cxraug.synthetic/1"
 _HELD_OUT_KEYS = frozenset({"manifest", "split", "where"})
@@ -49,6 +50,7 @@ class MixedDataset(PackDataset):
         duplicates: finding to the number of real positive images to repeat.
         filtered: finding to the number of filtered copies of real positive images
             (:class:`~monai_cxraug.data.additions.FilteredRows`).
+        filters: by which filters those copies are made.
         held_out: evaluation images, ``{manifest, split, where}`` each, whose patients nothing may have seen. The other
             patients of ``manifest`` are held out in any case.
         allow_synthetic_majority: permit more synthetic than real images (evidence rule 2).
@@ -85,6 +87,7 @@ class MixedDataset(PackDataset):
         repeat_transform: Callable[[Sample], Sample] | None = None,
         contrast: str | None = None,
         filtered: Mapping[str, int] | None = None,
+        filters: Sequence[str] = SYSTEM_B,
         left_out_fold: Sequence[int] | None = None,
         shuffle_labels: bool = False,
     ) -> None:
@@ -111,7 +114,7 @@ class MixedDataset(PackDataset):
         for finding, count in (duplicates or {}).items():
             self.parts.append(DuplicateRows(self.real, finding, count, self.seed))
         for finding, count in (filtered or {}).items():
-            self.parts.append(FilteredRows(self.real, finding, count, self.seed))
+            self.parts.append(FilteredRows(self.real, finding, count, self.seed, filters))
         self._refuse_majority(allow_synthetic_majority)
         self._ends = list(np.cumsum([len(part) for part in self.parts]))
         self.data = list(range(self._ends[-1]))

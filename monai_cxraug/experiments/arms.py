@@ -16,10 +16,12 @@ class Additions:
     Args:
         counts: studied finding to the number of images to add.
         synthetic: synthetic sets, one a finding: folders, or mappings of ``folder`` and ``n``, its first images.
+        filters: names of the filters that copies are made by.
     """
 
     counts: Mapping[str, int]
     synthetic: Sequence[str | Mapping[str, Any]]
+    filters: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ ARMS: dict[str, Arm] = {
     ),
     "filtered_real": Arm(
         "as many filtered copies of real positives as the generator adds images",
-        lambda additions: {"filtered": dict(additions.counts)},
+        lambda additions: {"filtered": dict(additions.counts), "filters": list(additions.filters)},
         adds_images=True,
     ),
     "gan": Arm("synthetic images of each studied finding", _synthetic, adds_images=True, making=Making()),

@@ -13,6 +13,7 @@ from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_jso
 from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.calibration import FILE, Calibration, read_calibration
 from monai_cxraug.data.additions import UNREAL
+from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Manifest, read_manifest
 from monai_cxraug.errors import LeakageError
 from monai_cxraug.experiments.declared import describe_endpoint
@@ -100,13 +101,14 @@ class _Judged:
     def write(self, folder: Path, paths: Mapping[str, Path], hashes: Mapping[str, str], more: Row) -> Path:
         plan = self.plan
         tables: dict[str, Predictions] = {name: read_predictions(path) for name, path in paths.items()}
-        groups = group_images(self.manifest, next(iter(tables.values())).images)
+        images = next(iter(tables.values())).images
+        groups = group_images(self.manifest, images)
         found = compute_results(plan, tables, self.split, _calibrations(self.run, plan), groups)
         hashes = {"experiment": content_hash(plan.experiment.document()), **hashes}
         hashes |= {f"predictions {name}": file_hash(path) for name, path in paths.items()}
         provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
         shift = [] if folder == self.run else self._shift(found["operating"])
-        warnings = [*_warnings(plan), *_permuted(plan, tables)]
+        warnings = [*_warnings(plan), *permuted_columns(plan, tables), *same_pictures(plan, self.manifest, images)]
         document = {**found, **more, "shift": shift, "warnings": warnings, "provenance": provenance}
         write_json(folder / "results.json", SCHEMA, document)
         return folder / "results.json"
@@ -182,14 +184,29 @@ def _cost(run: Path, plan: Plan) -> list[Row]:
     return rows
 
 
-def _permuted(plan: Plan, tables: Mapping[str, Predictions]) -> list[str]:
+def permuted_columns(plan: Plan, tables: Mapping[str, Predictions]) -> list[str]:
     """Say which label columns fit each other's scores better than their own: published tables have been wrong there."""
-    chosen = [tables[cell.id] for cell in plan.cells if cell.arm == plan.cells[0].arm and cell.fraction == 1]
-    if not chosen:
-        return []
+    most = max(plan.experiment.fractions)
+    chosen = [tables[cell.id] for cell in plan.cells if (cell.arm, cell.fraction) == (plan.cells[0].arm, most)]
     first = chosen[0]
     found = find_permutations(np.stack([table.probs for table in chosen]), first.labels, first.patients)
-    return [f"{_sentence(one.describe(first.findings))}" for one in found]
+    return [_sentence(one.describe(first.findings)) for one in found]
+
+
+def same_pictures(plan: Plan, judged: Manifest, images: Sequence[str]) -> list[str]:
+    """Say how many judged pictures are training pictures too, under another patient of the same table.
+
+    Between two manifests they are refused; within one the splits are by patient, and a copy under another name is seen
+    in the pictures alone.
+    """
+    train, spec = read_manifest(plan.manifests["train"]), plan.experiment.data.train
+    if CONTENT not in train.columns.keys() & judged.columns.keys():
+        return []
+    learnt = set(train[CONTENT][train.rows(spec.split, spec.where)]) - {""}
+    shown = judged[CONTENT][np.isin(judged["image"].astype(str), list(images))]
+    if not (shared := sum(content in learnt for content in shown)):
+        return []
+    return [f"{shared} of the {len(shown)} judged pictures are among the training pictures; duplicates.csv lists them."]
 
 
 def _warnings(plan: Plan) -> list[str]:

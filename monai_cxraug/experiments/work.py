@@ -20,9 +20,9 @@ GENERATOR_BUNDLE, CLASSIFIER_BUNDLE = "chest_xray_pggan", "chest_xray_classifica
 #: keys of a training configuration that the runner sets, so that a budget may not.
 _OWN_KEYS: Final = {
     "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
-    "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "shuffle_labels", "left_out_fold", "held_out",
-    "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after", "retrain_head",
-    "switched_sampling", "reweight_after",
+    "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels", "left_out_fold",
+    "held_out", "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after",
+    "retrain_head", "switched_sampling", "reweight_after",
 }  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -85,7 +85,7 @@ class Workshop:
         if arm.making and arm.making.origin == "external":
             external = self.experiment.external
             named = [{"folder": external[finding], "n": count} for finding, count in one.counts.items()]
-        added = arm.overrides(Additions(one.counts, named))
+        added = arm.overrides(Additions(one.counts, named, self.experiment.filters))
         settings = {
             **self._classifier(one.fraction, one.seed),
             **added,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from monai_cxraug.metrics.measures import NAMES
 from monai_cxraug.reporting import words
 from monai_cxraug.reporting.curves import compared_arms
 from monai_cxraug.reporting.figures import order_arms
@@ -14,22 +15,8 @@ from monai_cxraug.reporting.parts import folded, note, over, ratio_text, section
 from monai_cxraug.reporting.records import Operating, Results
 from monai_cxraug.reporting.tables import NONE, at_primary, bracket, finding_title, number, percent
 
-#: measures in the order of the table.
-MEASURES: Final = (
-    "auprc",
-    "sensitivity_90",
-    "sensitivity_95",
-    "accuracy",
-    "all_negative",
-    "balanced_accuracy",
-    "sensitivity",
-    "specificity",
-    "ece",
-    "brier",
-    "log_loss",
-    "slope",
-    "intercept",
-)
+#: measures in the order of the table: all but AUROC, which has sections of its own.
+MEASURES: Final = tuple(name for name in NAMES if name != "auroc")
 
 #: arms whose measures stand side by side without unfolding.
 _ARMS: Final = 4

@@ -60,7 +60,7 @@ def test_copies_are_drawn_evenly_and_through_the_filters_in_turn(count: int, see
 
     positives = np.array([3, 5, 8, 13, 21, 34, 55])
     part.rows = repeat_rows(positives, count, seed)
-    filters = _in_turn(part.rows, len(positives))
+    filters = _in_turn(part.rows, len(positives), SYSTEM_B)
     pairs = Counter(zip(part.rows.tolist(), filters, strict=True))
     every = [pairs[row, name] for row in positives.tolist() for name in SYSTEM_B]
     assert sum(every) == count
@@ -155,6 +155,15 @@ def test_images_of_nobody_may_not_be_the_majority(real: Path, tmp_path: Path, re
         MixedDataset(real, synthetic=[made, foreign])
     # a filtered copy shows a patient, as a duplicate does
     assert len(MixedDataset(real, synthetic=[made, foreign], filtered={"Edema": 1})) == 42
+
+
+def test_the_filters_may_be_named(real: Path, refuses) -> None:
+    named = MixedDataset(real, filtered={"Edema": 16}, filters=["median", "maximum"])
+    copies = [named[k]["name"].rsplit("+", 1)[1] for k in range(20, 36)]
+    assert sorted(set(copies)) == ["maximum", "median"]
+    assert abs(copies.count("median") - copies.count("maximum")) <= 1
+    with refuses(ConfigError, "did you mean 'median'"):
+        MixedDataset(real, filtered={"Edema": 1}, filters=["medain"])
 
 
 # --- the placebo ---
