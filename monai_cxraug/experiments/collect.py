@@ -18,7 +18,7 @@ from monai_cxraug.data.manifest import Manifest, read_manifest
 from monai_cxraug.errors import LeakageError
 from monai_cxraug.experiments.declared import describe_endpoint
 from monai_cxraug.experiments.experiment import DataSpec
-from monai_cxraug.experiments.plan import FOLDERS, CellPlan, Plan, SyntheticPlan, data_spec, stage_folder
+from monai_cxraug.experiments.plan import CellPlan, Plan, SyntheticPlan, data_spec, stage_folder
 from monai_cxraug.experiments.provenance import environment
 from monai_cxraug.experiments.results import SCHEMA, compute_results
 from monai_cxraug.experiments.shift import shift_rows
@@ -171,15 +171,11 @@ def _synthetic(run: Path, one: SyntheticPlan) -> Row:
     }
 
 
-#: kind of a stage in the list of costs.
-_STAGES: Mapping[str, str] = {"generators": "generator", "judges": "judge", "synthetic": "sampling", "cells": "cell"}
-
-
 def _cost(run: Path, plan: Plan) -> list[Row]:
     rows = []
     for one in plan.stages():
         timing = read_timing(stage_folder(run, one))
-        named = {"stage": _STAGES[FOLDERS[type(one)]], "id": one.id}
+        named = {"stage": one.kind, "id": one.id}
         rows.append({**named, "seconds": timing.get("seconds"), "images": timing.get("images")})
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
 from monai_cxraug.data.manifest import read_manifest
@@ -27,6 +27,10 @@ class GeneratorPlan:
     ``filtered``: on filtered copies too. ``images`` counts what it is trained on; 0 where an older plan does not say.
     """
 
+    kind: ClassVar[str] = "generator"
+    #: of a run, that holds such stages
+    folder: ClassVar[str] = "generators"
+
     id: str
     finding: str
     fraction: float
@@ -40,6 +44,9 @@ class GeneratorPlan:
 class JudgePlan:
     """One judge of synthetic images: trained on a fraction of the training patients without one fold of ``folds``."""
 
+    kind: ClassVar[str] = "judge"
+    folder: ClassVar[str] = "judges"
+
     id: str
     fraction: float
     seed: int
@@ -51,6 +58,9 @@ class JudgePlan:
 @dataclass(frozen=True)
 class SyntheticPlan:
     """One synthetic set: ``n`` samples of a generator, of those that the judges accept where there are any."""
+
+    kind: ClassVar[str] = "sampling"
+    folder: ClassVar[str] = "synthetic"
 
     id: str
     generator: str
@@ -68,6 +78,9 @@ class CellPlan:
     ``synthetic`` names synthetic sets of the run; images made elsewhere are named by the experiment.
     """
 
+    kind: ClassVar[str] = "cell"
+    folder: ClassVar[str] = "cells"
+
     id: str
     arm: str
     fraction: float
@@ -79,13 +92,6 @@ class CellPlan:
 
 
 StagePlan = GeneratorPlan | JudgePlan | SyntheticPlan | CellPlan
-#: folder of a run that holds the stages of each kind.
-FOLDERS: Final[Mapping[type, str]] = {
-    GeneratorPlan: "generators",
-    JudgePlan: "judges",
-    SyntheticPlan: "synthetic",
-    CellPlan: "cells",
-}
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ class Plan:
 
 def stage_folder(run: Path, one: StagePlan) -> Path:
     """Folder of a stage in a run."""
-    return run / FOLDERS[type(one)] / one.id
+    return run / one.folder / one.id
 
 
 def read_plan(run: Path) -> Plan:

@@ -11,7 +11,7 @@ from monai_cxraug.data.pack import Progress
 from monai_cxraug.experiments.collect import write_results
 from monai_cxraug.experiments.declared import record_endpoint
 from monai_cxraug.experiments.experiment import Experiment
-from monai_cxraug.experiments.plan import FOLDERS, Plan, StagePlan
+from monai_cxraug.experiments.plan import Plan, StagePlan
 from monai_cxraug.experiments.planning import make_plan, needs_filtered
 from monai_cxraug.experiments.preparation import Preparation, smoke_experiment
 from monai_cxraug.experiments.stages import Hand
@@ -86,5 +86,4 @@ class Runner:
 
 def title(one: StagePlan) -> str:
     """Name a stage for a reader."""
-    kind = {"generators": "generator", "judges": "judge", "synthetic": "synthetic set", "cells": "cell"}
-    return f"{kind[FOLDERS[type(one)]]} {one.id}"
+    return f"{one.kind} {one.id}"
