@@ -144,6 +144,23 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Published:
+    """AUROCs that others have reported for an arm; the report prints them beside those of the run.
+
+    Args:
+        arm: arm of ours that did what theirs did.
+        auroc: finding to the reported value, in [0, 1].
+        fraction: share of the training patients.
+        source: who reported them, for the reader.
+    """
+
+    arm: str
+    auroc: Mapping[str, float]
+    fraction: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A grid of cells and the comparison declared before it ran.
 
@@ -165,6 +182,7 @@ class Experiment:
         filters: filters of ``filtered_real`` and ``filtered_gan``: one copy of each training image a filter.
         external: finding to a folder of images made elsewhere, for the arm ``external``.
         allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
+        published: what others have reported, to stand beside the results; nothing is computed from it.
     """
 
     name: str
@@ -183,6 +201,7 @@ class Experiment:
     filters: Sequence[str] = ("gaussian", "unsharp", "minimum")
     external: Mapping[str, str] = field(default_factory=dict)
     allow_synthetic_majority: bool = False
+    published: Sequence[Published] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the experiment as plain values."""
@@ -205,6 +224,7 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
         "budget": _maker(Budget),
         "endpoint": _maker(Endpoint),
         "screening": _maker(Screening),
+        "published": _published,
     }
     for key, make in nested.items():
         if values.get(key) is not None or (key == "endpoint" and key in values):
@@ -219,6 +239,14 @@ def _data(value: Any, where: str) -> Data:
     given = {role: spec for role, spec in value.items() if spec is not None}
     specs = {role: _make(DataSpec, spec, f"{where} {role!r}") for role, spec in given.items()}
     return _make(Data, specs, where)
+
+
+def _published(value: Any, where: str) -> list[Published]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(
+            where, "must be a list of entries", type(value).__name__, "- {arm: plain, auroc: {Edema: 0.8}}"
+        )
+    return [_make(Published, entry, f"{where} entry {number}") for number, entry in enumerate(value, start=1)]
 
 
 def _maker(cls: type[T]) -> Callable[[Any, str], T]:
@@ -257,6 +285,8 @@ def _check(experiment: Experiment, where: str) -> None:
         raise ConfigError(f"{where} key 'endpoint.metric'", "must be auroc", repr(experiment.endpoint.metric))
     parse_rule(experiment.threshold, f"{where} key 'threshold'")
     _check_made(experiment, where)
+    for number, entry in enumerate(experiment.published, start=1):
+        _check_published(entry, f"{where} key 'published' entry {number}")
     for role, spec in experiment.data.roles().items():
         if (spec.source is None) == (spec.manifest is None):
             rule = "give either 'source' or 'manifest'"
@@ -264,6 +294,16 @@ def _check(experiment: Experiment, where: str) -> None:
         if spec.source is not None:
             spec.request()
     _ = experiment.data.judged
+
+
+def _check_published(entry: Published, where: str) -> None:
+    find_arm(str(entry.arm), f"{where} 'arm'")
+    require_mapping(entry.auroc, f"{where} 'auroc'")
+    for finding, value in entry.auroc.items():
+        if not (_is_number(value) and 0 <= value <= 1):
+            raise ConfigError(f"{where} 'auroc' of {finding!r}", "must be a number from 0 to 1", repr(value), "mend it")
+    if not (_is_number(entry.fraction) and 0 < entry.fraction <= 1):
+        raise ConfigError(f"{where} 'fraction'", "must be above 0 and at most 1", repr(entry.fraction), "mend it")
 
 
 def _check_made(experiment: Experiment, where: str) -> None:

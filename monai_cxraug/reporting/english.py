@@ -58,6 +58,7 @@ WORDS: Final[dict[str, str]] = {
     "section.harm": "Harm beside AUROC",
     "section.missing": "What is missing for a verdict",
     "section.results": "Results",
+    "section.published": "Beside what others reported",
     "section.shift": "Shift from the run's own images to these",
     "section.differences": "Differences",
     "section.areas": "AUROC of each arm",
@@ -244,6 +245,15 @@ WORDS: Final[dict[str, str]] = {
     "shift.note": "From the run's own judged images to these, at the endpoint's data ({where}), over all seeds. A "
     "changed prevalence alone moves precision and calibration; thresholds and temperatures stay those that the run "
     "fitted.",
+    # --- published ---
+    "published.note": "What was reported stands in the experiment file; nothing here is computed from it. Other "
+    "images, labels, sizes and splits: only the direction of a change can be compared. An interval stands where the "
+    "run compared the two arms on that finding.",
+    "published.where": "Reported by {source}; {fraction} of the training data",
+    "published.source": "others",
+    "published.theirs": "Reported",
+    "published.ours": "Here",
+    "published.mean": "Mean of these {count}",
     # --- classes ---
     "classes.none": "Not recorded yet.",
     "classes.before": "Positive training images of every class",

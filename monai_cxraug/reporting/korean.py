@@ -118,6 +118,7 @@ WORDS: Final[dict[str, str]] = {
     "section.harm": "AUROC 외의 손해",
     "section.missing": "판정에 부족한 것",
     "section.results": "결과",
+    "section.published": "발표된 결과와 나란히",
     "section.shift": "실험의 영상에서 이 영상으로의 변화",
     "section.differences": "차이",
     "section.areas": "방법별 AUROC",
@@ -297,6 +298,14 @@ WORDS: Final[dict[str, str]] = {
     "작으며, 하위군 사이의 차이는 우연일 수 있습니다. †는 양성 {least}개 미만을 뜻합니다.",
     "shift.note": "실험에서 판정한 영상에서 이 영상으로의 변화, 평가변수의 데이터({where}), 전체 시드. 유병률이 "
     "바뀌는 것만으로도 정밀도와 보정이 움직입니다. 임계값과 온도는 실험에서 맞춘 그대로입니다.",
+    # --- published ---
+    "published.note": "발표된 값은 실험 파일에 적힌 것이며, 여기서 계산에 쓰이지 않습니다. 영상, 라벨, 크기, 분할이 "
+    "다르므로 변화의 방향만 견줄 수 있습니다. 구간은 이 실험이 그 소견에서 두 군을 비교한 곳에만 있습니다.",
+    "published.where": "{source} 발표; 훈련 데이터의 {fraction}",
+    "published.source": "다른 연구",
+    "published.theirs": "발표",
+    "published.ours": "이 실험",
+    "published.mean": "위 {count}개의 평균",
     # --- classes ---
     "classes.none": "아직 기록되지 않았습니다.",
     "classes.before": "소견별 양성 학습 영상",

@@ -24,6 +24,7 @@ from monai_cxraug.reporting.methods import (
 from monai_cxraug.reporting.operating import operating_part
 from monai_cxraug.reporting.outcome import Pair, forest_part, results_part
 from monai_cxraug.reporting.pictures import Picture
+from monai_cxraug.reporting.published import published_part
 from monai_cxraug.reporting.records import Plan, Results
 from monai_cxraug.reporting.style import STYLE
 from monai_cxraug.reporting.subgroups import shift_part, subgroups_part
@@ -72,6 +73,7 @@ def page(
         "harm": harm_part(results, say),
         "missing": missing_part(results, say),
         "results": results_part(results, say),
+        "published": published_part(results, plan, say),
         "shift": shift_part(results, say),
         "differences": forest_part("differences", figures.differences, figures.other_differences, say),
         "areas": forest_part("areas", figures.areas, figures.other_areas, say),

@@ -308,6 +308,16 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What others have reported for an arm: AUROC of findings."""
+
+    arm: str
+    auroc: dict[str, float]
+    fraction: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """The part of ``plan.json`` that a report shows."""
 
@@ -320,6 +330,7 @@ class Plan:
     cells: list[Piece] = field(default_factory=list)
     generators: list[Piece] = field(default_factory=list)
     judges: list[Piece] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
     smoke: bool = False
 
     def conditions(self, role: str) -> dict[str, list[str]]:
@@ -378,15 +389,17 @@ def load_plan(run: Path) -> Plan | None:
     document = read_json(path, OLDER_PLAN_SCHEMA if older else PLAN_SCHEMA)
     name = value_of(document, "name", str, path)
     data = value_of(document, "data", dict[str, Any], path, {})
+    experiment = value_of(document, "experiment", dict[str, Any], path, {})
     return Plan(
         name=name,
         title=str(document.get("title") or name),
-        experiment=value_of(document, "experiment", dict[str, Any], path, {}),
+        experiment=experiment,
         data={role: str(folder) for role, folder in data.items() if folder},
         findings=value_of(document, "findings", list[str], path, []),
         synthetic=build_all(SyntheticSet, document, "synthetic", path),
         cells=build_all(Piece, document, "cells", path),
         generators=build_all(Piece, document, "generators", path),
         judges=build_all(Piece, document, "judges", path),
+        published=build_all(Published, experiment, "published", path),
         smoke=value_of(document, "smoke", bool, path, False),
     )

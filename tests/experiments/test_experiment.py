@@ -19,6 +19,10 @@ def _write(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def _published(**changes: Any) -> dict[str, Any]:
+    return {"arm": "plain", "auroc": {"Edema": 0.8}, **changes}
+
+
 def test_defaults_and_settings(tmp_path: Path) -> None:
     found = load_experiment(_write(tmp_path), ["seeds=[3]", "budget.classifier.steps=7", "data.train.size=64"])
     assert found.seeds == [3]
@@ -30,7 +34,7 @@ def test_defaults_and_settings(tmp_path: Path) -> None:
 
 
 def test_a_document_survives_the_round_trip() -> None:
-    found = make_experiment(document(ratios=[0.5, 2.0]), "x")
+    found = make_experiment(document(ratios=[0.5, 2.0], published=[_published(fraction=0.1)]), "x")
     assert make_experiment(found.document(), "x") == found
 
 
@@ -58,6 +62,14 @@ def test_cells_are_judged_on_test_images_when_there_are_any() -> None:
         ({"fractions": [0]}, None, ["fractions", "above 0"]),
         ({"seeds": [1, 1]}, None, ["seeds", "different"]),
         ({"seeds": []}, None, ["seeds"]),
+        ({"published": {"arm": "plain"}}, None, ["'published'", "must be a list of entries"]),
+        ({"published": [{"arm": "plain"}]}, None, ["entry 1 key 'auroc'", "a value is required"]),
+        ({"published": [_published(), _published(arm="gna")]}, None, ["entry 2", "did you mean 'gan'"]),
+        ({"published": [_published(auroc={"Edema": 84.8})]}, None, ["'auroc' of 'Edema'", "from 0 to 1", "84.8"]),
+        ({"published": [_published(auroc={"Edema": True})]}, None, ["from 0 to 1", "True"]),
+        ({"published": [_published(auroc=[0.8])]}, None, ["'auroc'", "must be a mapping"]),
+        ({"published": [_published(fraction=10)]}, None, ["'fraction'", "at most 1"]),
+        ({"published": [_published(auprc=0.1)]}, None, ["auprc", "unknown key"]),
         ({"findings": "Effusion"}, None, ["findings", "list"]),
         ({"data": {"train": {"source": "phantom"}}}, None, ["validation", "neither"]),
         ({"data": {"train": {"source": "nih", "manifest": "m"}, "validation": {"source": "nih"}}}, None, ["both"]),
