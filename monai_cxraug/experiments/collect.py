@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
-from monai_cxraug.bundle_config import bundle_file, run_stage
+from monai_cxraug.bundle_config import run_stage
 from monai_cxraug.calibration import FILE, Calibration, read_calibration
 from monai_cxraug.data.additions import UNREAL
 from monai_cxraug.data.duplicates import CONTENT
@@ -24,6 +24,7 @@ from monai_cxraug.experiments.results import SCHEMA, compute_results
 from monai_cxraug.experiments.shift import shift_rows
 from monai_cxraug.experiments.stage import read_record, read_timing
 from monai_cxraug.experiments.subgroups import group_images
+from monai_cxraug.experiments.work import classifier_file
 from monai_cxraug.metrics.permutation import find_permutations
 from monai_cxraug.predictions import Predictions, read_predictions
 
@@ -73,11 +74,10 @@ def evaluate_run(run: Path, plan: Plan, images: DataSpec, out: Path, say: Callab
         LeakageError: the images share patients with the training images, or are not real.
     """
     manifest = read_manifest(str(images.manifest))
-    rows = manifest.rows(images.split, images.where)
+    rows, config = manifest.rows(images.split, images.where), classifier_file("evaluate")
     if (manifest["source"][rows] != "real").any():
         raise LeakageError(manifest.path, "only real images may be judged on", "other sources", "choose with --where")
     _refuse_seen_patients(run, plan, manifest.patients(rows), manifest.path)
-    config = bundle_file("chest_xray_classification", "evaluate")
     paths = {cell.id: out / "predictions" / f"{cell.id}.csv" for cell in plan.cells}
     for number, (name, table) in enumerate(paths.items(), start=1):
         model = run / "cells" / name / "model.pt"

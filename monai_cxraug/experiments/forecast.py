@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 from monai_cxraug.artifacts import load_json, write_json
-from monai_cxraug.bundle_config import bundle_file
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.experiments.arms import missing_controls
 from monai_cxraug.experiments.plan import CellPlan, GeneratorPlan, Plan, StagePlan, SyntheticPlan
@@ -157,8 +156,7 @@ def _images(hand: Hand, one: StagePlan) -> int:
 def _effective(hand: Hand, one: Training) -> Mapping[str, Any]:
     """Settings of a training, those that the bundle brings included."""
     work = hand.work(one)
-    files = ["train", *work.overlays, *["smoke"] * hand.plan.smoke]
-    brought = [load_json(bundle_file(work.bundle, name)) for name in files]
+    brought = [load_json(path) for path in work.files]
     return {**{key: value for content in brought for key, value in content.items()}, **work.settings}
 
 

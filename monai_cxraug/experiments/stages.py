@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from monai_cxraug.artifacts import file_hash
-from monai_cxraug.bundle_config import bundle_file, run_stage
+from monai_cxraug.bundle_config import run_stage
 from monai_cxraug.experiments.plan import (
     FILTERED,
     CellPlan,
@@ -22,7 +22,7 @@ from monai_cxraug.experiments.plan import (
 )
 from monai_cxraug.experiments.provenance import describe_model
 from monai_cxraug.experiments.stage import Stage
-from monai_cxraug.experiments.work import CLASSIFIER_BUNDLE, Work, Workshop
+from monai_cxraug.experiments.work import Work, Workshop, classifier_file
 from monai_cxraug.synthesis.screening import Screening
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 
@@ -101,12 +101,10 @@ class Hand:
             The settings, folders of this machine included.
         """
         work = self.work(one)
-        files = [bundle_file(work.bundle, name) for name in ("train", *work.overlays)]
-        files += [bundle_file(work.bundle, "smoke")] * self.plan.smoke
         threads = self.plan.experiment.budget.threads
-        place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(folder), "threads": threads}
+        place = {"bundle_root": str(work.files[0].parents[1]), "output_dir": str(folder), "threads": threads}
         settings = {**work.settings, **self._places(one), **place, **changes}
-        run_stage(files, settings)
+        run_stage(work.files, settings)
         return settings
 
     def _train(self, one: Training, stage: Stage, record: dict[str, Any]) -> None:
@@ -150,7 +148,7 @@ class Hand:
     def _answer(self, cell: CellPlan, place: Settings) -> None:
         """Let a trained cell answer: first where its thresholds are chosen, if anywhere, then where it is judged."""
         experiment = self.plan.experiment
-        evaluate, calibrate = (bundle_file(CLASSIFIER_BUNDLE, name) for name in ("evaluate", "calibrate"))
+        evaluate, calibrate = classifier_file("evaluate"), classifier_file("calibrate")
         common = {**place, "checkpoint": str(Path(place["output_dir"]) / "model.pt")}
         if experiment.data.calibration is not None:
             images = self.images("validation")

@@ -36,6 +36,11 @@ class Work:
     settings: Settings
     overlays: Sequence[str] = ()
 
+    @property
+    def files(self) -> list[Path]:
+        """The configuration and its overlays, in the order that they are merged."""
+        return [bundle_file(self.bundle, name) for name in ("train", *self.overlays)]
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -69,14 +74,13 @@ class Workshop:
             "seed": one.seed,
             "resolution": train.size,
         }
-        return Work(GENERATOR_BUNDLE, settings)
+        return Work(GENERATOR_BUNDLE, settings, self._smoke)
 
     def judge(self, one: JudgePlan) -> Work:
         """Training of a judge: as the arm ``plain``, without a fold where there are several."""
         fold = [one.fold, one.folds] if one.folds > 1 else None
-        return Work(
-            CLASSIFIER_BUNDLE, {**self._classifier(one.fraction, one.seed), "left_out_fold": fold}, self._recipe
-        )
+        settings = {**self._classifier(one.fraction, one.seed), "left_out_fold": fold}
+        return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *self._smoke))
 
     def cell(self, one: CellPlan) -> Work:
         """Training of a cell; its ``synthetic`` names sets of the run."""
@@ -91,7 +95,7 @@ class Workshop:
             **added,
             "allow_synthetic_majority": self.experiment.allow_synthetic_majority,
         }
-        return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *arm.overlays))
+        return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *arm.overlays, *self._smoke))
 
     def _classifier(self, fraction: float, seed: int) -> dict[str, Any]:
         train = self.experiment.data.train
@@ -109,6 +113,10 @@ class Workshop:
     def _recipe(self) -> tuple[str, ...]:
         recipe = self.experiment.budget.recipe
         return (recipe,) if recipe else ()
+
+    @property
+    def _smoke(self) -> tuple[str, ...]:
+        return ("smoke",) if self.smoke else ()
 
     # --- keys ---
 
@@ -147,9 +155,10 @@ class Workshop:
         """
         data = self.experiment.data
         role, judged = data.judged
-        answers: list[Any] = [role, self.hashes[role], _chosen(judged)]
+        answers: list[Any] = [role, self.hashes[role], _chosen(judged), load_json(classifier_file("evaluate"))]
         if data.calibration is not None:
-            answers += [self.hashes["validation"], _chosen(data.calibration), self.experiment.threshold]
+            fitted = [self.hashes["validation"], _chosen(data.calibration), self.experiment.threshold]
+            answers += [*fitted, load_json(classifier_file("calibrate"))]
         work = self.cell(one)
         made = [keys[name] for name in one.synthetic]
         if find_arm(one.arm).making and not made:
@@ -158,13 +167,20 @@ class Workshop:
         return self._key(plain, ["train"], [made, answers])
 
     def _key(self, work: Work, roles: Sequence[str], more: Any = None) -> str:
-        # where the images lie decides nothing: their hashes stand for them
-        return self._hash(
-            [work.bundle, list(work.overlays), dict(work.settings), [self.hashes[role] for role in roles], more]
-        )
+        # where images, weights and configurations lie decides nothing: hashes of their contents stand for them
+        settings = dict(work.settings)
+        if weights := settings.get("weights"):
+            settings["weights"] = file_hash(Path(weights))
+        files = [load_json(path) for path in work.files]
+        return self._hash([work.bundle, files, settings, [self.hashes[role] for role in roles], more])
 
     def _hash(self, content: Any) -> str:
-        return content_hash([content, self.experiment.budget.threads, self.smoke, __version__])
+        return content_hash([content, self.experiment.budget.threads, __version__])
+
+
+def classifier_file(name: str) -> Path:
+    """Configuration of the classifier bundle, such as ``evaluate``, by which a cell answers."""
+    return bundle_file(CLASSIFIER_BUNDLE, name)
 
 
 def _chosen(spec: DataSpec) -> dict[str, Any]:
@@ -175,8 +191,11 @@ def check_budget(experiment: Experiment) -> None:
     """Refuse a budget key that the bundle does not have, before hours of training.
 
     Raises:
-        ConfigError: the key is unknown, or one that the runner sets itself.
+        ConfigError: the key is unknown, or one that the runner sets itself, or pretrained weights are not there.
     """
+    weights = experiment.budget.classifier.get("weights")
+    if weights and not Path(weights).is_file():
+        raise ConfigError("budget.classifier key 'weights'", "must be a file", repr(weights), "check the path")
     budgets = (("generator", GENERATOR_BUNDLE), ("classifier", CLASSIFIER_BUNDLE))
     for name, bundle in budgets:
         known = [key for key, value in load_json(bundle_file(bundle, "train")).items() if _is_setting(key, value)]

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_cxraug import bundle_config
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, LeakageError, StateError
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import Plan, read_plan
 from monai_cxraug.experiments.planning import make_plan
+from monai_cxraug.resources import copy_bundles
 from tests.experiments.conftest import document
 
 
@@ -138,6 +140,36 @@ def test_changing_one_arm_renames_its_cells_alone(phantom_manifest: Path) -> Non
 def test_whatever_decides_a_cell_is_in_its_name(phantom_manifest: Path, changes: dict[str, object]) -> None:
     before, after = _ids(_plan(phantom_manifest)), _ids(_plan(phantom_manifest, **changes))
     assert not any(before[arm] & after[arm] for arm in before)
+
+
+def test_an_edited_overlay_renames_the_cells_that_use_it(
+    phantom_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_bundles(tmp_path / "bundles")
+    (tmp_path / "configs").mkdir()
+    monkeypatch.setattr(bundle_config, "resource_root", lambda: tmp_path)
+    experiment = {"arms": ["plain", "focal_loss", "duplicate_real", "gan"]}
+    before = _ids(_plan(phantom_manifest, **experiment))
+    changed = []
+    configs = tmp_path / "bundles" / "chest_xray_classification" / "configs"
+    for name in ("loss_focal", "evaluate"):
+        content = json.loads((configs / f"{name}.json").read_text())
+        (configs / f"{name}.json").write_text(json.dumps({**content, "_desc_": "edited"}, indent=1))
+        after = _ids(_plan(phantom_manifest, **experiment))
+        changed.append([arm for arm in before if not after[arm] & before[arm]])
+    assert changed == [["focal_loss"], experiment["arms"]]
+
+
+def test_pretrained_weights_count_by_what_is_in_them(phantom_manifest: Path, tmp_path: Path) -> None:
+    def ids(content: bytes, path: Path) -> dict[str, set[str]]:
+        path.write_bytes(content)
+        budget = {"replicates": 200, "threads": 1, "classifier": {"weights": str(path)}}
+        return _ids(_plan(phantom_manifest, budget=budget))
+
+    first = ids(b"one", tmp_path / "a.pth")
+    assert ids(b"one", tmp_path / "b.pth") == first
+    other = ids(b"two", tmp_path / "a.pth")
+    assert not any(other[arm] & first[arm] for arm in first)
 
 
 @pytest.mark.parametrize(

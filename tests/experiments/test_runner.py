@@ -119,3 +119,11 @@ def test_a_misspelt_budget_is_refused_before_anything_is_written(tmp_path: Path)
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="seed"):
         check_budget(make_experiment(document(budget={"generator": {"seed": 3}}), "x"))
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    weights = str(tmp_path / "densenet.pth")
+    experiment = make_experiment(document(budget={"classifier": {"weights": weights}}), "x")
+    with pytest.raises(ConfigError, match=r"'weights': must be a file; found .*densenet\.pth"):
+        Runner(experiment, tmp_path / "run").execute()
+    assert not (tmp_path / "run").exists()
