@@ -20,6 +20,13 @@ def test_the_network_runs_in_bfloat16_on_plain_tensors() -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
+def test_without_mixing_it_is_the_network_itself() -> None:
+    network, images = nn.Linear(4, 2), MetaTensor(torch.rand(3, 4))
+    result = AutocastInferer(mixed=False)(images, network)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, network(images.as_tensor()))
+
+
 def test_further_arguments_and_gradients_pass() -> None:
     weight = torch.ones(2, requires_grad=True)
     result = AutocastInferer()(torch.ones(2), lambda x, factor, offset: x * factor + offset, weight, offset=3)
