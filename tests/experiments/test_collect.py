@@ -22,16 +22,16 @@ CLASSES = ("Cardiomegaly", "Effusion", "Mass")
 
 @pytest.fixture(scope="module")
 def plan(phantom_manifest: Path) -> Plan:
-    experiment = make_experiment(document(fractions=[0.5], classes=list(CLASSES)), "x")
+    experiment = make_experiment(document(fractions=[0.3, 0.5], classes=list(CLASSES)), "x")
     return make_plan(experiment, {"train": phantom_manifest, "validation": phantom_manifest})
 
 
 def _tables(plan: Plan, order: list[int]) -> dict[str, Predictions]:
-    """Answers that fit the labels; the label columns are then put under other names."""
+    """Answers that fit the labels at the larger fraction; the label columns are then put under other names."""
     labels = (np.random.default_rng(0).random((300, 3)) < 0.3).astype(float)
     tables = {}
     for number, cell in enumerate(plan.cells):
-        odds = 2 * labels - 1 + np.random.default_rng(number).normal(0, 0.8, labels.shape)
+        odds = (cell.fraction == 0.5) * (2 * labels - 1) + np.random.default_rng(number).normal(0, 0.8, labels.shape)
         names = [str(k) for k in range(300)]
         tables[cell.id] = Predictions(names, names, CLASSES, labels[:, order], 1 / (1 + np.exp(-odds)))
     return tables

@@ -13,6 +13,7 @@ from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, LeakageErr
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import Plan, read_plan
 from monai_cxraug.experiments.planning import make_plan
+from monai_cxraug.experiments.work import Workshop
 from monai_cxraug.resources import copy_bundles
 from tests.experiments.conftest import document
 
@@ -158,6 +159,17 @@ def test_an_edited_overlay_renames_the_cells_that_use_it(
         after = _ids(_plan(phantom_manifest, **experiment))
         changed.append([arm for arm in before if not after[arm] & before[arm]])
     assert changed == [["focal_loss"], experiment["arms"]]
+
+
+def test_a_smoke_run_is_named_otherwise_and_uses_the_smoke_overlays(phantom_manifest: Path) -> None:
+    experiment = make_experiment(document(), "x")
+    manifests = {"train": phantom_manifest, "validation": phantom_manifest}
+    real, smoke = make_plan(experiment, manifests), make_plan(experiment, manifests, smoke=True)
+    for kind in ("cells", "generators", "synthetic"):
+        assert not {one.key for one in getattr(real, kind)} & {one.key for one in getattr(smoke, kind)}
+    shop = Workshop(experiment, manifests, smoke.classes, smoke=True)
+    works = [shop.generator(smoke.generators[0]), *map(shop.cell, smoke.cells)]
+    assert {work.files[-1].name for work in works} == {"smoke.json"}
 
 
 def test_pretrained_weights_count_by_what_is_in_them(phantom_manifest: Path, tmp_path: Path) -> None:
