@@ -108,7 +108,12 @@ class _Judged:
         hashes |= {f"predictions {name}": file_hash(path) for name, path in paths.items()}
         provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
         shift = [] if folder == self.run else self._shift(found["operating"])
-        warnings = [*_warnings(plan), *permuted_columns(plan, tables), *same_pictures(plan, self.manifest, images)]
+        warnings = [
+            *_warnings(plan),
+            *idle_screening(plan, more.get("synthetic", [])),
+            *permuted_columns(plan, tables),
+            *same_pictures(plan, self.manifest, images),
+        ]
         document = {**found, **more, "shift": shift, "warnings": warnings, "provenance": provenance}
         write_json(folder / "results.json", SCHEMA, document)
         return folder / "results.json"
@@ -203,6 +208,18 @@ def same_pictures(plan: Plan, judged: Manifest, images: Sequence[str]) -> list[s
     if not (shared := sum(content in learnt for content in shown)):
         return []
     return [f"{shared} of the {len(shown)} judged pictures are among the training pictures; duplicates.csv lists them."]
+
+
+def idle_screening(plan: Plan, made: Sequence[Row]) -> list[str]:
+    """Say when no judge rejected anything: screened arms are then the unscreened ones under another name."""
+    screened = {one.id for one in plan.synthetic if one.judges}
+    rows = [row for row in made if row["id"] in screened]
+    drawn = sum(row["drawn"] for row in rows)
+    if not rows or drawn > sum(row["n"] for row in rows):
+        return []
+    return [
+        f"The judges accepted all of {drawn} synthetic images: screened arms differ in nothing from unscreened ones."
+    ]
 
 
 def _warnings(plan: Plan) -> list[str]:

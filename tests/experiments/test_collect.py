@@ -10,7 +10,7 @@ import pytest
 
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Manifest, read_manifest
-from monai_cxraug.experiments.collect import permuted_columns, same_pictures
+from monai_cxraug.experiments.collect import idle_screening, permuted_columns, same_pictures
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import Plan
 from monai_cxraug.experiments.planning import make_plan
@@ -41,6 +41,20 @@ def test_labels_under_wrong_names_are_said(plan: Plan) -> None:
     assert permuted_columns(plan, _tables(plan, [0, 1, 2])) == []
     (said,) = permuted_columns(plan, _tables(plan, [0, 2, 1]))
     assert said.startswith("Label columns may be permuted: what is said of Effusion fits the labels of Mass")
+
+
+def test_a_screen_that_rejects_nothing_is_said(phantom_manifest: Path) -> None:
+    endpoint = {"arm": "gan+screened", "reference": "plain"}
+    experiment = document(arms=["plain", "gan", "gan+screened"], screening={"reject": ["Mass"]}, endpoint=endpoint)
+    manifests = {"train": phantom_manifest, "validation": phantom_manifest}
+    plan = make_plan(make_experiment(experiment, "x"), manifests)
+    made = [{"id": one.id, "n": 10, "drawn": 10} for one in plan.synthetic]
+    (said,) = idle_screening(plan, made)
+    screened = [row for row, one in zip(made, plan.synthetic, strict=True) if one.judges]
+    assert said.startswith(f"The judges accepted all of {10 * len(screened)} synthetic images")
+    screened[0]["drawn"] = 11
+    assert idle_screening(plan, made) == []
+    assert idle_screening(plan, []) == []
 
 
 def _with_copies(manifest: Manifest, copies: int) -> tuple[Manifest, list[str]]:
