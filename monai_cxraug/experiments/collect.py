@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from monai_cxraug.metrics.permutation import find_permutations
 from monai_cxraug.predictions import Predictions, read_predictions
 
 Row = dict[str, Any]
+
+#: spread of the log-odds over images below which a network says one thing of all of them.
+_ANSWERS: Final = 0.01
 
 
 def write_results(run: Path, plan: Plan) -> Path:
@@ -110,6 +113,7 @@ class _Judged:
         shift = [] if folder == self.run else self._shift(found["operating"])
         warnings = [
             *_warnings(plan),
+            *constant_answers(tables, plan.experiment.findings),
             *idle_screening(plan, more.get("synthetic", [])),
             *permuted_columns(plan, tables),
             *same_pictures(plan, self.manifest, images),
@@ -208,6 +212,23 @@ def same_pictures(plan: Plan, judged: Manifest, images: Sequence[str]) -> list[s
     if not (shared := sum(content in learnt for content in shown)):
         return []
     return [f"{shared} of the {len(shown)} judged pictures are among the training pictures; duplicates.csv lists them."]
+
+
+def constant_answers(tables: Mapping[str, Predictions], findings: Sequence[str]) -> list[str]:
+    """Say which cells answer the same whatever the image: they have not learnt, and their AUROC is no result."""
+    poor = [name for name, table in tables.items() if _spread(table, findings) < _ANSWERS]
+    if not poor:
+        return []
+    return [
+        f"{len(poor)} of {len(tables)} cells answer (nearly) the same for every image, for example {poor[0]}: training "
+        "failed there, or was too short. Differences between such cells say nothing about the arms."
+    ]
+
+
+def _spread(table: Predictions, findings: Sequence[str]) -> float:
+    """Largest standard deviation over images of the log-odds of a studied finding."""
+    probs = table.probs[:, [list(table.findings).index(name) for name in findings]].clip(1e-9, 1 - 1e-9)
+    return float(np.log(probs / (1 - probs)).std(axis=0).max())
 
 
 def idle_screening(plan: Plan, made: Sequence[Row]) -> list[str]:

@@ -47,6 +47,7 @@ def answer_part(results: Results, plan: Plan | None, patients: int | None, say: 
         element(
             "p", element("strong", say("endpoint")), " ", _endpoint(primary, say), ". ", _declared(results, plan, say)
         ),
+        *(element("p", say.known(line), class_="warning") for line in results.warnings),
         id="answer",
         class_="answer",
         aria_label=say("answer"),

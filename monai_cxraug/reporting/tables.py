@@ -147,6 +147,7 @@ def _footnotes(results: Results, summary: Summary) -> list[str]:
         notes.append(f"* fewer than {FEW_POSITIVES} positive images")
     if results.missing:
         notes.append(f"a verdict still needs: {', '.join(results.missing)}")
+    notes += [f"warning: {line}" for line in results.warnings]
     return [_printable(note) for note in notes]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Manifest, read_manifest
-from monai_cxraug.experiments.collect import idle_screening, permuted_columns, same_pictures
+from monai_cxraug.experiments.collect import constant_answers, idle_screening, permuted_columns, same_pictures
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import Plan
 from monai_cxraug.experiments.planning import make_plan
@@ -41,6 +41,17 @@ def test_labels_under_wrong_names_are_said(plan: Plan) -> None:
     assert permuted_columns(plan, _tables(plan, [0, 1, 2])) == []
     (said,) = permuted_columns(plan, _tables(plan, [0, 2, 1]))
     assert said.startswith("Label columns may be permuted: what is said of Effusion fits the labels of Mass")
+
+
+def test_cells_that_answer_one_thing_of_all_images_are_said(plan: Plan) -> None:
+    tables = _tables(plan, [0, 1, 2])
+    assert constant_answers(tables, ["Effusion"]) == []
+    name, table = next(iter(tables.items()))
+    tables[name] = replace(table, probs=0.02 + 1e-6 * table.probs)
+    (said,) = constant_answers(tables, ["Effusion"])
+    assert said.startswith(f"1 of {len(tables)} cells answer (nearly) the same for every image, for example {name}:")
+    tables[name] = replace(table, probs=0.02 + 0.01 * table.probs)
+    assert constant_answers(tables, ["Effusion"]) == []
 
 
 def test_a_screen_that_rejects_nothing_is_said(phantom_manifest: Path) -> None:

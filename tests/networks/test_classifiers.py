@@ -87,6 +87,21 @@ def test_every_architecture_learns_and_is_rebuilt(architecture: str, channels: i
     assert torch.equal(rebuilt.eval()(images), network.eval()(images))
 
 
+@pytest.mark.parametrize("architecture", ["densenet121", "efficientnet_b1", "resnet50", "small_cnn"])
+def test_normalisations_forget_what_they_began_with(architecture: str) -> None:
+    """A network that was trained for few steps must not answer by statistics that nobody ever measured."""
+    network = Classifier(2, architecture)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.running_var.fill_(1e6)
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        for _ in range(50):
+            network(images)
+    assert norms
+    assert all(norm.running_var.max() < 1e4 for norm in norms)
+
+
 @pytest.mark.slow
 def test_vgg_learns() -> None:
     network = Classifier(2, "vgg16", dropout=0.5)
