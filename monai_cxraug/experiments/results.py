@@ -165,8 +165,12 @@ def _arm_rows(group: Group, predictions: Mapping[str, Predictions], plan: Plan) 
 def _comparisons(
     groups: Sequence[Group], predictions: Mapping[str, Predictions], experiment: Experiment
 ) -> list[dict[str, Any]]:
-    """Compare every arm with every arm listed before it; adjust by Holm over findings x fractions (evidence rule 4)."""
+    """Compare every arm with every arm listed before it; adjust by Holm over findings x fractions (evidence rule 4).
+
+    The two arms of the endpoint are compared in the direction that was declared.
+    """
     rows = []
+    declared = (experiment.endpoint.arm, experiment.endpoint.reference)
     for later, arm in enumerate(experiment.arms):
         for reference in experiment.arms[:later]:
             families: dict[float | None, list[dict[str, Any]]] = {}
@@ -176,7 +180,8 @@ def _comparisons(
                         row = _compare(group, base, finding, predictions, experiment)
                         families.setdefault(group.ratio, []).append(row)
             for family in families.values():
-                rows += _judge(family, experiment)
+                judged = _judge(family, experiment)
+                rows += [_turn(row, experiment) for row in judged] if (reference, arm) == declared else judged
     return rows
 
 
@@ -240,14 +245,11 @@ def _primary(experiment: Experiment, comparisons: Sequence[Mapping[str, Any]]) -
     endpoint = experiment.endpoint
     fraction = max(experiment.fractions) if endpoint.fraction is None else endpoint.fraction
     ratio = experiment.ratios[0] if endpoint.ratio is None else endpoint.ratio
-    pair, sign = (endpoint.arm, endpoint.reference), 1
-    if not any((row["arm"], row["reference"]) == pair for row in comparisons):
-        pair, sign = (endpoint.reference, endpoint.arm), -1
-    wanted = {"arm": pair[0], "reference": pair[1], "finding": endpoint.finding, "fraction": fraction}
+    named = {"arm": endpoint.arm, "reference": endpoint.reference, "finding": endpoint.finding}
+    wanted = {**named, "fraction": fraction}
     for row in comparisons:
         if all(row[key] == value for key, value in wanted.items()) and row["ratio"] in (None, ratio):
-            turned = row if sign == 1 else _turn(row, experiment)
-            return {"endpoint": endpoint.metric, **turned}
+            return {"endpoint": endpoint.metric, **row}
     raise StateError(
         "experiment key 'endpoint'", "must name a comparison of the grid", str(wanted), "mend the endpoint"
     )

@@ -125,7 +125,14 @@ def test_the_endpoint_may_look_from_the_other_side() -> None:
     forth = _plan(endpoint={"arm": "duplicate_real", "reference": "plain", "finding": "Effusion"})
     back = _plan(endpoint={"arm": "plain", "reference": "duplicate_real", "finding": "Effusion"})
     tables = _predictions(forth, {"duplicate_real": 3.0})
-    one, other = (compute_results(plan, tables, "validation")["primary"] for plan in (forth, back))
+    found = [compute_results(plan, tables, "validation") for plan in (forth, back)]
+    pairs = [
+        [row for row in one["comparisons"] if {row["arm"], row["reference"]} == {"duplicate_real", "plain"}]
+        for one in found
+    ]
+    assert {(row["arm"], row["reference"]) for row in pairs[1]} == {("plain", "duplicate_real")}
+    assert [row["difference"] for row in pairs[1]] == [-row["difference"] for row in pairs[0]]
+    one, other = (each["primary"] for each in found)
     assert other["difference"] == -one["difference"]
     assert other["interval"] == [-one["interval"][1], -one["interval"][0]]
     assert (one["verdict"], other["verdict"]) == ("helps", "harms")
