@@ -34,7 +34,7 @@ class AutocastInferer(Inferer):
 
     MONAI's engines know CUDA's autocast only; this one is for CPUs with bfloat16 units too. Whether it pays depends on
     the network and the image size. On one CPU core at 32 px, batch 64, a step of DenseNet-121 took 0.32 s and 0.39 s in
-    float32; of EfficientNet-B1, whose convolutions are depthwise, 0.96 s and 0.51 s in float32.
+    float32; of EfficientNet-B1, whose convolutions are depthwise, 0.96 s and 0.51 s in float32 (other work ran beside).
 
     Args:
         mixed: whether to compute in 16 bits where autocast does.

@@ -77,10 +77,8 @@ def _interval(rows: Sequence[ArmResult | None], results: Results) -> str:
     if before is None or after is None:
         return ""
     for row in results.comparisons:
-        same = (row.fraction, row.finding) == (after.fraction, after.finding) and row.ratio in (
-            before.ratio,
-            after.ratio,
-        )
+        same = (row.fraction, row.finding) == (after.fraction, after.finding)
+        same = same and row.ratio in (before.ratio, after.ratio)
         if same and (row.arm, row.reference) == (after.arm, before.arm):
             return bracket(row.interval)
         if same and row.interval and (row.arm, row.reference) == (before.arm, after.arm):
