@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
 from monai_cxraug.bundle_config import run_stage
 from monai_cxraug.calibration import FILE, Calibration, read_calibration
 from monai_cxraug.data.additions import UNREAL
-from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Manifest, read_manifest
 from monai_cxraug.errors import LeakageError
+from monai_cxraug.experiments.cautions import (
+    allowances,
+    constant_answers,
+    idle_screening,
+    permuted_columns,
+    same_pictures,
+)
 from monai_cxraug.experiments.declared import describe_endpoint
 from monai_cxraug.experiments.experiment import DataSpec
 from monai_cxraug.experiments.plan import CellPlan, Plan, SyntheticPlan, data_spec, stage_folder
@@ -25,13 +29,9 @@ from monai_cxraug.experiments.shift import shift_rows
 from monai_cxraug.experiments.stage import read_record, read_timing
 from monai_cxraug.experiments.subgroups import group_images
 from monai_cxraug.experiments.work import classifier_file
-from monai_cxraug.metrics.permutation import find_permutations
 from monai_cxraug.predictions import Predictions, read_predictions
 
 Row = dict[str, Any]
-
-#: spread of the log-odds over images below which a network says one thing of all of them.
-_ANSWERS: Final = 0.01
 
 
 def write_results(run: Path, plan: Plan) -> Path:
@@ -112,7 +112,7 @@ class _Judged:
         provenance = {**environment(), "seeds": list(plan.experiment.seeds), "hashes": hashes}
         shift = [] if folder == self.run else self._shift(found["operating"])
         warnings = [
-            *_warnings(plan),
+            *allowances(plan),
             *constant_answers(tables, plan.experiment.findings),
             *idle_screening(plan, more.get("synthetic", [])),
             *permuted_columns(plan, tables),
@@ -187,69 +187,3 @@ def _cost(run: Path, plan: Plan) -> list[Row]:
         named = {"stage": one.kind, "id": one.id}
         rows.append({**named, "seconds": timing.get("seconds"), "images": timing.get("images")})
     return rows
-
-
-def permuted_columns(plan: Plan, tables: Mapping[str, Predictions]) -> list[str]:
-    """Say which label columns fit each other's scores better than their own: published tables have been wrong there."""
-    most = max(plan.experiment.fractions)
-    chosen = [tables[cell.id] for cell in plan.cells if (cell.arm, cell.fraction) == (plan.cells[0].arm, most)]
-    first = chosen[0]
-    found = find_permutations(np.stack([table.probs for table in chosen]), first.labels, first.patients)
-    return [_sentence(one.describe(first.findings)) for one in found]
-
-
-def same_pictures(plan: Plan, judged: Manifest, images: Sequence[str]) -> list[str]:
-    """Say how many judged pictures are training pictures too, under another patient of the same table.
-
-    Between two manifests they are refused; within one the splits are by patient, and a copy under another name is seen
-    in the pictures alone.
-    """
-    train, spec = read_manifest(plan.manifests["train"]), plan.experiment.data.train
-    if CONTENT not in train.columns.keys() & judged.columns.keys():
-        return []
-    learnt = set(train[CONTENT][train.rows(spec.split, spec.where)]) - {""}
-    shown = judged[CONTENT][np.isin(judged["image"].astype(str), list(images))]
-    if not (shared := sum(content in learnt for content in shown)):
-        return []
-    return [f"{shared} of the {len(shown)} judged pictures are among the training pictures; duplicates.csv lists them."]
-
-
-def constant_answers(tables: Mapping[str, Predictions], findings: Sequence[str]) -> list[str]:
-    """Say which cells answer the same whatever the image: they have not learnt, and their AUROC is no result."""
-    poor = [name for name, table in tables.items() if _spread(table, findings) < _ANSWERS]
-    if not poor:
-        return []
-    return [
-        f"{len(poor)} of {len(tables)} cells answer (nearly) the same for every image, for example {poor[0]}: training "
-        "failed there, or was too short. Differences between such cells say nothing about the arms."
-    ]
-
-
-def _spread(table: Predictions, findings: Sequence[str]) -> float:
-    """Largest standard deviation over images of the log-odds of a studied finding."""
-    probs = table.probs[:, [list(table.findings).index(name) for name in findings]].clip(1e-9, 1 - 1e-9)
-    return float(np.log(probs / (1 - probs)).std(axis=0).max())
-
-
-def idle_screening(plan: Plan, made: Sequence[Row]) -> list[str]:
-    """Say when no judge rejected anything: screened arms are then the unscreened ones under another name."""
-    screened = {one.id for one in plan.synthetic if one.judges}
-    rows = [row for row in made if row["id"] in screened]
-    drawn = sum(row["drawn"] for row in rows)
-    if not rows or drawn > sum(row["n"] for row in rows):
-        return []
-    return [
-        f"The judges accepted all of {drawn} synthetic images: screened arms differ in nothing from unscreened ones."
-    ]
-
-
-def _warnings(plan: Plan) -> list[str]:
-    """What the experiment allowed itself; the report finds few positives and few seeds by itself."""
-    lines = []
-    if plan.experiment.allow_synthetic_majority:
-        lines.append("The experiment allows synthetic images to be the majority of the training set.")
-    return lines
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."

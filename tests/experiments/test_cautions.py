@@ -10,7 +10,7 @@ import pytest
 
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Manifest, read_manifest
-from monai_cxraug.experiments.collect import constant_answers, idle_screening, permuted_columns, same_pictures
+from monai_cxraug.experiments.cautions import constant_answers, idle_screening, permuted_columns, same_pictures
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import Plan
 from monai_cxraug.experiments.planning import make_plan
