@@ -37,7 +37,19 @@ _MONAI_KEYS = frozenset({"_meta_", "bundle_root", *cast("dict[str, Any]", DEFAUL
 _ACTIVE = ("$", "@", "%")
 #: settings that are text although their default is null or an expression; ``--finding 7`` arrives as a number.
 _TEXT = frozenset(
-    {"bundle_root", "checkpoint", "device", "experiment", "finding", "images", "labels", "lists", "manifest", "out"}
+    {
+        "bundle_root",
+        "checkpoint",
+        "dataset_dir",
+        "device",
+        "experiment",
+        "finding",
+        "images",
+        "labels",
+        "lists",
+        "manifest",
+        "out",
+    }
     | {"output_dir", "predictions", "run_folder", "source", "split"}
 )
 #: those of them that may be several.
@@ -46,8 +58,8 @@ _SEVERAL = frozenset({"experiment"})
 _RANGES = {"seed": (0, 2**32 - 1), "fraction_seed": (0, 2**32 - 1), "threads": (1, 1024)}
 #: settings that say where and how fast a stage runs and not what it computes.
 _IDLE = frozenset(
-    {"_desc_", "_meta_", "imports", "bundle_root", "output_dir", "device", "threads", "fingerprint", "keep_checkpoint"}
-    | {"initialize", "run", "finalize"}
+    {"_desc_", "_meta_", "imports", "initialize", "run", "finalize", "bundle_root", "dataset_dir", "output_dir"}
+    | {"device", "threads", "fingerprint", "keep_checkpoint"}
     | {"grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
 )
 _INTERRUPTED = 130
@@ -81,7 +93,7 @@ def guard(base: str | Sequence[str], required: Sequence[str] = ()) -> None:
             _check_value(value, known.get(key), f"{files[0]} key {key!r}", key)
         for key in required:
             choices = key.split("|")
-            if all(config.get(choice) in (None, [], {}) for choice in choices):
+            if all(_followed(config, choice) in (None, [], {}) for choice in choices):
                 mend = " or ".join(f"--{choice} VALUE" for choice in choices)
                 raise ConfigError(
                     f"{files[0]} key {' or '.join(map(repr, choices))}", "a value is required", "none", f"give {mend}"
@@ -105,11 +117,12 @@ def run(component: str, close: str | None = None) -> Any:
     with one_line_errors():
         parser = _running_workflow().parser
         job = parser.get_parsed_content(component)
+        closing = None if close is None else parser.get_parsed_content(close)  # None too where it is disabled
         try:
             return job.run()
         finally:
-            if close is not None:
-                parser.get_parsed_content(close).close()
+            if closing is not None:
+                closing.close()
 
 
 def settings_key() -> str:
@@ -121,8 +134,8 @@ def settings_key() -> str:
     """
     config = _running_workflow().parser.get()
     settings = {key: value for key, value in config.items() if key not in _IDLE}
-    if settings.get("manifest") is not None:
-        path = Path(settings["manifest"])
+    if (manifest := _followed(config, "manifest")) is not None:
+        path = Path(manifest)
         settings["manifest"] = file_hash(path / "manifest.csv" if path.is_dir() else path)
     return content_hash(json.loads(json.dumps(settings, default=str)))[:16]
 
@@ -384,6 +397,12 @@ def _check_device(name: str, where: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(where, "must be a device that is here", f"{name!r} ({reason})", "give cpu or cuda") from None
+
+
+def _followed(config: Mapping[str, Any], key: str) -> Any:
+    """Value of a key, or of the key that it refers to: ``"manifest": "@dataset_dir"`` is what ``dataset_dir`` is."""
+    value = config.get(key)
+    return config.get(value[1:]) if isinstance(value, str) and value.startswith("@") else value
 
 
 def _is_whole(value: Any) -> bool:

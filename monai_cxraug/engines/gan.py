@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from ignite.engine import Events
 from monai.engines import Trainer
+from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 from torch.optim import Optimizer
@@ -17,6 +18,7 @@ from monai_cxraug.engines.allocator import keep_memory
 from monai_cxraug.engines.ema import ExponentialMovingAverage
 from monai_cxraug.engines.gan_updates import Augmentation, GanBatch, GanUpdates
 from monai_cxraug.engines.precision import Precision
+from monai_cxraug.engines.processes import copy_from_first, own_share, share_of
 from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
 from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.keys import IMAGE, LABEL
@@ -55,6 +57,8 @@ class ProgressiveGanTrainer(Trainer):
 
     Adam's moments are forgotten at the beginning of every fade and every stable phase, as in the paper's code.
 
+    Where several processes train, N is each one's share of the phase's batch, and the clock counts the images of all.
+
     Args:
         device: where to train.
         train_data_loader: gives the batches; it starts anew when exhausted.
@@ -73,8 +77,10 @@ class ProgressiveGanTrainer(Trainer):
         auxiliary: weight of the auxiliary classifier's loss, if the discriminator has one.
         auxiliary_on: images that the classifier learns from, ``"real"`` or ``"both"``.
         part: most real images in one pass, with as many fake ones; None for all, until memory runs out.
+        inferer: how the generator is called; default as it is.
         seed: of latents, mixing and augmentation, independent of the global random state.
         epoch_length: iterations that ignite calls an epoch (the beat of epoch handlers).
+        max_epochs: end after so many of them, should the schedule not have ended; default as many as it needs.
         train_handlers: handlers to attach.
 
     Raises:
@@ -100,8 +106,10 @@ class ProgressiveGanTrainer(Trainer):
         auxiliary: float = 1.0,
         auxiliary_on: Literal["real", "both"] = "real",
         part: int | None = None,
+        inferer: Inferer | None = None,
         seed: int = 0,
         epoch_length: int = 100,
+        max_epochs: int | None = None,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
         if critic_steps < 1 or epoch_length < 1:
@@ -142,6 +150,7 @@ class ProgressiveGanTrainer(Trainer):
             auxiliary,
             auxiliary_on,
             part,
+            inferer or SimpleInferer(),
         )
         #: set by a handler that looks after losses that are not finite; else they end the training.
         self.watched = False
@@ -150,7 +159,7 @@ class ProgressiveGanTrainer(Trainer):
         # MONAI's own amp is a CUDA gradient scaler for one loss
         super().__init__(
             device=device,
-            max_epochs=math.ceil(schedule.iterations() / epoch_length),
+            max_epochs=max_epochs or math.ceil(schedule.iterations() / epoch_length),
             data_loader=train_data_loader,
             epoch_length=epoch_length,
             handlers=train_handlers,
@@ -158,6 +167,7 @@ class ProgressiveGanTrainer(Trainer):
         )
         self.state.images_seen = 0
         self.state.phase = schedule.at(0)
+        self.add_event_handler(Events.STARTED, self._agree)
         self.add_event_handler(Events.EPOCH_STARTED, self._stop_at_the_end)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_at_the_end)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._require_finite)
@@ -182,6 +192,11 @@ class ProgressiveGanTrainer(Trainer):
             return None
         return torch.eye(self.findings, device=self.state.device)[torch.arange(n) % self.findings]
 
+    def _agree(self) -> None:
+        """Begin with the same weights in every process; a checkpoint, if there is one, is loaded by now."""
+        for network in (self.generator, self.discriminator, self.ema.module):
+            copy_from_first(network.state_dict().values())
+
     def _stop_at_the_end(self) -> None:
         if self.state.images_seen >= self.schedule.total_images:
             self.terminate()
@@ -196,14 +211,14 @@ class ProgressiveGanTrainer(Trainer):
         values: dict[str, Tensor] = {}
         for step in range(self.critic_steps):
             number = max(0, engine.state.iteration - 1) * self.critic_steps + step
-            batch = GanBatch(real, self._latents(len(real)), self._mix(len(real)), labels)
+            batch = GanBatch(real, self._latents(phase.batch_size), self._mix(phase.batch_size), labels).shared()
             last = step == self.critic_steps - 1
             values |= self.updates.critic(batch, phase, number % self.loss.interval == 0, keep=last)
         values |= self.updates.generate(batch, phase)
         if self.state.device.type == "cpu":  # where looking costs nothing
             self._require_finite(values)
-        self.ema.update(len(real), self.state.images_seen)
-        self.state.images_seen += len(real)
+        self.ema.update(phase.batch_size, self.state.images_seen)
+        self.state.images_seen += phase.batch_size
         self.state.phase = phase
         return {**values, "resolution": float(phase.resolution), "alpha": phase.alpha}
 
@@ -227,8 +242,8 @@ class ProgressiveGanTrainer(Trainer):
             mend = f"resize the images to {full} px, of as many channels as the networks"
             rule = f"must be [N, {channels or 'C'}, {full}, {full}]"
             raise InputError(f"batch key {IMAGE!r}", rule, list(images.shape), mend)
-        if len(images) != phase.batch_size:
-            where, rule = f"batch at {self.state.images_seen} images seen", f"must hold {phase.batch_size} images"
+        if len(images) != (expected := share_of(phase.batch_size)):
+            where, rule = f"batch at {self.state.images_seen} images seen", f"must hold {expected} images"
             mend = "use a sampler that follows the schedule and drops the last batch"
             raise InputError(where, rule, len(images), mend)
         return images.as_subclass(Tensor)  # a MetaTensor would carry its metadata through every operation
@@ -237,7 +252,7 @@ class ProgressiveGanTrainer(Trainer):
         """The batch's labels on the device, for a conditional generator."""
         if not self.findings:
             return None
-        expected = [phase.batch_size, self.findings]
+        expected = [share_of(phase.batch_size), self.findings]
         labels = None if LABEL not in batchdata else torch.as_tensor(batchdata[LABEL])
         if labels is None or list(labels.shape) != expected:
             found = "none" if labels is None else list(labels.shape)
@@ -245,11 +260,13 @@ class ProgressiveGanTrainer(Trainer):
             raise InputError(f"batch key {LABEL!r}", f"must be {expected}", found, mend)
         return labels.to(self.state.device, torch.float32, non_blocking=True).as_subclass(Tensor)
 
+    # every process draws for the whole batch, so that the numbers of an image do not depend on how many they are
+
     def _latents(self, n: int) -> Tensor:
-        return sample_latent(n, self.latent_size, self.latents).to(self.state.device, non_blocking=True)
+        return own_share(sample_latent(n, self.latent_size, self.latents)).to(self.state.device, non_blocking=True)
 
     def _mix(self, n: int) -> Tensor:
-        return torch.rand(n, generator=self.latents).to(self.state.device, non_blocking=True)
+        return own_share(torch.rand(n, generator=self.latents)).to(self.state.device, non_blocking=True)
 
     def _require_finite(self, values: Mapping[str, Any] | Any = None) -> None:
         """Refuse to go on with losses that are not finite; this waits for the device."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, cast
 
 import torch
+from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from monai_cxraug.engines.precision import Precision
+from monai_cxraug.engines.processes import average_gradients, average_numbers, gather, rank
 from monai_cxraug.engines.schedule import Phase
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.losses.adversarial import AdversarialLoss, auxiliary_loss
@@ -57,6 +59,13 @@ class GanBatch:
     def __len__(self) -> int:
         return len(self.real)
 
+    def shared(self) -> GanBatch:
+        """Itself as the share of a batch that several processes work on, which may know more or fewer labels."""
+        if self.labels is None:
+            return self
+        known = _known(self.real, self.labels)
+        return replace(self, label_weight=known / average_numbers(known))
+
     def parts(self, size: int, group: int = 1) -> Iterator[GanBatch]:
         """Cut between groups of the minibatch standard deviation; itself when one part holds it.
 
@@ -80,7 +89,8 @@ class GanBatch:
         if self.labels is None:
             return part
         known, total = _known(part.real, self.labels[cut]), _known(self.real, self.labels)
-        return replace(part, labels=self.labels[cut], label_weight=known / total * (len(self) / len(part)))
+        weight = known / total * (len(self) / len(part)) * self.label_weight
+        return replace(part, labels=self.labels[cut], label_weight=weight)
 
 
 def _known(images: Tensor, labels: Tensor) -> Tensor:
@@ -96,7 +106,8 @@ class GanUpdates:
     between, so nothing but time would come of drawing others.
 
     Parts smaller than the batch add up to the same gradients: every loss is a mean over images (or known labels), parts
-    hold whole groups of the minibatch standard deviation, and each image is augmented by the same numbers.
+    hold whole groups of the minibatch standard deviation, and each image is augmented by the same numbers. So do the
+    shares of several processes, but for the augmentation: each draws its own.
 
     Args:
         generator: maps ``(latents, resolution, alpha, labels)`` to images.
@@ -111,6 +122,7 @@ class GanUpdates:
         auxiliary_on: judged images whose labels the classifier learns from: real ones, or both.
         part: most real images in one pass, with as many fake ones, unless a single group has more; halved for good
             when memory runs out.
+        inferer: how the generator is called.
     """
 
     generator: nn.Module
@@ -124,6 +136,7 @@ class GanUpdates:
     auxiliary: float = 1.0
     auxiliary_on: Literal["real", "both"] = "real"
     part: int | None = None
+    inferer: Inferer = field(default_factory=SimpleInferer)
 
     def __post_init__(self) -> None:
         if self.auxiliary < 0 or self.auxiliary_on not in ("real", "both"):
@@ -159,7 +172,7 @@ class GanUpdates:
         )
         if self.augment is not None:
             real, fake = map(torch.cat, zip(*self._scores, strict=True))
-            self.augment.update(real, None if self.loss.calibrated else fake)
+            self.augment.update(gather(real), None if self.loss.calibrated else gather(fake))
         self._scores = []
         return values
 
@@ -184,7 +197,7 @@ class GanUpdates:
         while True:
             optimizer.zero_grad(set_to_none=True)
             # two streams, so that the numbers of an image do not depend on how many others share its part
-            self._streams = [torch.Generator(self.draws.device).manual_seed(seed) for seed in seeds]
+            self._streams = [torch.Generator(self.draws.device).manual_seed(seed + rank()) for seed in seeds]
             size = min(self.part or len(batch), len(batch))
             try:
                 values = self._collect(batch, size, losses)
@@ -194,6 +207,7 @@ class GanUpdates:
             # only here, where the error no longer holds on to the tensors of the pass that failed
             optimizer.zero_grad(set_to_none=True)
             self.part = self._smaller(size)
+        average_gradients(optimizer)  # scaled ones too: what overflows in one process is then seen by all
         self.precision.step(optimizer)
         return values
 
@@ -269,7 +283,8 @@ class GanUpdates:
         if self._made is not None and self._made[0] is batch.latents:
             return self._made[1]
         with torch.set_grad_enabled(keep), self.precision.autocast():
-            made: Tensor = self.generator(batch.latents, phase.resolution, phase.alpha, batch.labels)
+            given = (phase.resolution, phase.alpha, batch.labels)
+            made: Tensor = self.inferer(batch.latents, self.generator, *given)
         fake = _exact(made)
         self._made = (batch.latents, fake) if keep else None
         return fake

@@ -23,6 +23,7 @@ from monai_cxraug.experiments.plan import (
 from monai_cxraug.experiments.provenance import describe_model
 from monai_cxraug.experiments.stage import Stage
 from monai_cxraug.experiments.work import Work, Workshop, classifier_file
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.screening import Screening
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 
@@ -72,10 +73,7 @@ class Hand:
     def _sample(self, one: SyntheticPlan, record: dict[str, Any]) -> None:
         learnt = next(generator for generator in self.plan.generators if generator.id == one.generator)
         SyntheticSet(
-            stage_folder(self.run, learnt),
-            one.finding,
-            one.n,
-            one.seed,
+            Samples(stage_folder(self.run, learnt), one.finding, one.n, one.seed),
             stage_folder(self.run, one),
             self.plan.manifests[FILTERED if learnt.filtered else "train"],
             screening=self._screening(one),

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.engines.gan import as_unit
 from monai_cxraug.engines.health import Health, Limits, find_failure, largest_magnitude, reach, shrink, spread
+from monai_cxraug.engines.processes import average_numbers, rank, wait_for_all
 from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.handlers.resume import Resume
 from monai_cxraug.keys import IMAGE, LABEL
@@ -44,7 +45,8 @@ class Recovery:
     Between checks nothing waits for the device. Each rollback is a warning in the log, an entry of ``recovery.json``
     beside the checkpoint and a text in TensorBoard, where the measurements of every check are too.
 
-    List it right after its ``Resume``. It works in one process, and raises the engine's ``watched`` flag.
+    List it right after its ``Resume``. It raises the engine's ``watched`` flag. Several processes judge the mean of
+    what each measures, so that they agree.
 
     Args:
         resume: writes the checkpoints.
@@ -58,8 +60,7 @@ class Recovery:
         writer: TensorBoard ``SummaryWriter``, if wanted.
 
     Raises:
-        ConfigError: a setting is out of range; when training starts, if ``resume`` was not listed before it or
-            several processes train.
+        ConfigError: a setting is out of range; when training starts, if ``resume`` was not listed before it.
         StateError: during training, when it is given up.
     """
 
@@ -111,12 +112,10 @@ class Recovery:
             raise ConfigError(
                 "Recovery(resume)", "must be a handler of the same trainer", mend="list it before Recovery"
             )
-        distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-            raise ConfigError("Recovery", "works in one process", mend="leave it out where several processes train")
         if not self.resume.good_path.exists():
             self.resume.save(engine)  # where a training begins is the first state to go back to
             self.resume.promote(engine)
+        wait_for_all()
         if self._events:
             self._write_record(self._events)  # a kill may have come between the checkpoint and the record
 
@@ -164,8 +163,8 @@ class Recovery:
             "critic_loss": self._window.mean("critic_loss"),
             "penalty": self._window.mean("penalty"),
         }
-        values = torch.stack([value.to(device) for value in measured.values()]).tolist()
-        return Health(**dict(zip(measured, values, strict=True)))
+        values = average_numbers(torch.stack([value.to(device) for value in measured.values()]))
+        return Health(**dict(zip(measured, values.tolist(), strict=True)))
 
     def _sample(self, engine: Any, batch: int) -> Tensor:
         """The generator's images as training sees them now; a conditional one is asked for the batch's labels."""
@@ -243,6 +242,8 @@ class Recovery:
     # --- telling ---
 
     def _say(self, event: Mapping[str, Any]) -> None:
+        if rank():
+            return
         changes = ", ".join(
             f"{name} {old:.3g} to {new:.3g}"
             for name, rates in event["before"].items()
@@ -262,7 +263,8 @@ class Recovery:
                 self.writer.add_scalar(f"health/{name}", value, images_seen)
 
     def _write_record(self, events: list[dict[str, Any]]) -> None:
-        write_json(self.resume.path.with_name(_RECORD), SCHEMA, {"events": events})
+        if not rank():
+            write_json(self.resume.path.with_name(_RECORD), SCHEMA, {"events": events})
 
 
 class _Window:

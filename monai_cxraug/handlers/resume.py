@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_cxraug.artifacts import atomic_path
+from monai_cxraug.engines.processes import largest, rank, wait_for_all
 from monai_cxraug.errors import ConfigError, StateError
 
 SCHEMA = "cxraug.checkpoint/1"
@@ -91,8 +92,9 @@ class Resume:
         self._saved_at = self._promoted_at = -1
         if self.path.exists():
             self._load(engine, self.path)
-        else:
+        elif not rank():
             self.good_path.unlink(missing_ok=True)  # of an earlier training
+        wait_for_all()
         self._signals.watch()
         if not engine.has_event_handler(self._completed, Events.COMPLETED):
             # registered only now, so that they run after the handlers that change what is saved
@@ -116,8 +118,10 @@ class Resume:
         raise error
 
     def _stop_if_asked(self, engine: Engine) -> None:
-        if (number := self._signals.received) is not None:
+        # processes that stopped at different iterations would wait for each other for ever
+        if number := largest(self._signals.received or 0):
             self.save(engine)
+            wait_for_all()
             self._signals.release()
             signal.raise_signal(number)
 
@@ -126,12 +130,17 @@ class Resume:
         if self._rng is not None:
             _set_rng(self._rng)
             self._rng = None
+            if rank():
+                torch.manual_seed(torch.initial_seed() + rank())  # the checkpoint knows rank 0's alone
 
     # --- the files ---
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint atomically, unless it holds this iteration already; on rank 0 only."""
-        if engine.state.iteration == self._saved_at or _rank() != 0:
+        if engine.state.iteration == self._saved_at:
+            return
+        if rank():
+            self._saved_at = engine.state.iteration
             return
         objects = self.all_objects(engine)
         clock = {
@@ -151,7 +160,7 @@ class Resume:
 
         A training can be set back to an epoch's end only, since an engine counts its epochs itself.
         """
-        if self._saved_at == self._promoted_at or self._saved_at % _epoch_length(engine):
+        if rank() or self._saved_at == self._promoted_at or self._saved_at % _epoch_length(engine):
             return
         with atomic_path(self.good_path) as temporary:
             temporary.unlink()
@@ -169,7 +178,9 @@ class Resume:
         Raises:
             StateError: there is no good checkpoint, or it does not fit.
         """
+        wait_for_all()  # the first process may be about to write it
         self._load(engine, self.good_path, redraw=True)
+        wait_for_all()
         self._saved_at = self._promoted_at = -1
         engine.terminate_epoch(skip_epoch_completed=True)  # makes a new iterator over the loader
 
@@ -260,11 +271,6 @@ def _set_rng(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _rank() -> int:
-    distributed = torch.distributed
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
 class _StopSignals:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from monai.inferers import Inferer, SimpleInferer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -102,6 +103,7 @@ class PgganGenerator(Generator):
     Args:
         model: of kind ``pggan``; images are made on the device of its network.
         truncation: share of each latent's angle to the centre that stays, in [0, 1]: 1 is none, 0 makes equal images.
+        inferer: how the network is called; default as it is.
 
     Raises:
         ConfigError: truncation is out of range.
@@ -110,12 +112,13 @@ class PgganGenerator(Generator):
 
     bundle = "chest_xray_pggan"
 
-    def __init__(self, model: Model, truncation: float = 1.0) -> None:
+    def __init__(self, model: Model, truncation: float = 1.0, inferer: Inferer | None = None) -> None:
         if isinstance(truncation, bool) or not isinstance(truncation, int | float) or not 0 <= truncation <= 1:
             raise ConfigError("truncation", "must be a number from 0 to 1", repr(truncation), "1 is no truncation")
         if model.settings["channels"] != 1:
             raise StateError(model.path, "must make grey images", f"{model.settings['channels']} channels")
         self.model, self.truncation = model, float(truncation)
+        self.inferer = inferer or SimpleInferer()
         self.findings = tuple(model.about["findings"])
         self.size = (model.settings["resolution"],) * 2
         self.chunk = max(1, min(_MOST, _PIXELS // self.size[0] ** 2))
@@ -194,7 +197,7 @@ class PgganGenerator(Generator):
         device = next(self.model.network.parameters()).device
         given = {} if labels is None else {"labels": torch.from_numpy(labels).to(device)}
         with torch.inference_mode():
-            images: Tensor = self.model.network(latents.to(device), **given)
+            images: Tensor = self.inferer(latents.to(device), self.model.network, **given)
             return images.float().clamp(0, 1)[:, 0]
 
     def _centre(self, finding: str | None) -> Tensor:
@@ -209,39 +212,43 @@ class PgganGenerator(Generator):
         return self._centres[finding]
 
 
-#: kind of a model file to the generator that it makes, with a truncation.
-GENERATORS: dict[str, Callable[[Model, float], Generator]] = {"pggan": PgganGenerator}
+#: kind of a model file to the generator that it makes, with a truncation and an inferer.
+GENERATORS: dict[str, Callable[[Model, float, Inferer | None], Generator]] = {"pggan": PgganGenerator}
 
 
-def make_generator(model: Model, truncation: float = 1.0) -> Generator:
+def make_generator(model: Model, truncation: float = 1.0, inferer: Inferer | None = None) -> Generator:
     """Return the generator of a model.
 
     Args:
         model: of one of the kinds in :data:`GENERATORS`.
         truncation: from 0 to 1; see the generator.
+        inferer: how the network is called; default as it is.
 
     Raises:
         StateError: the model makes no images.
     """
     if model.kind not in GENERATORS:
         raise StateError(model.path, f"must be a {' or '.join(GENERATORS)}", model.kind, "give another model")
-    return GENERATORS[model.kind](model, truncation)
+    return GENERATORS[model.kind](model, truncation, inferer)
 
 
-def load_generator(where: str | Path, truncation: float = 1.0, device: str | None = None) -> Generator:
+def load_generator(
+    where: str | Path, truncation: float = 1.0, device: str | None = None, inferer: Inferer | None = None
+) -> Generator:
     """Load a generator.
 
     Args:
         where: model file, generator folder of a run, or bundle folder.
         truncation: from 0 to 1; see the generator.
         device: where it makes its images; default a GPU where there is one.
+        inferer: how the network is called; default as it is.
 
     Raises:
         InputError: missing or unreadable.
         StateError: no generator.
     """
     model = load_model(where)
-    generator = make_generator(model, truncation)
+    generator = make_generator(model, truncation, inferer)
     model.network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return generator
 

@@ -20,14 +20,8 @@ from monai_cxraug.data.pack import quantise, to_unit, write_info
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.networks.weights import Model, find_model, load_model
 from monai_cxraug.synthesis.audit import NO_MANIFEST, MemorisationAudit
-from monai_cxraug.synthesis.generators import (
-    Generator,
-    Images,
-    load_generator,
-    make_generator,
-    ranges,
-    require_whole,
-)
+from monai_cxraug.synthesis.generators import Generator, Images, make_generator, ranges, require_whole
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.screening import Panel, Screening, Selection
 
 _SHEET_COLUMNS, _SHEET_ROWS = 10, 6
@@ -58,7 +52,7 @@ def sample_images(model: Model, n: int, seed: int, start: int = 0, finding: str 
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Samples one generator into ``manifest.csv``, ``manifest.json``, ``pack.npy``, ``pack.json``, ``provenance.json``.
+    """Writes samples: ``manifest.csv``, ``manifest.json``, ``pack.npy``, ``pack.json`` and ``provenance.json``.
 
     With a manifest that holds the generator's training images, the memorisation audit tells in ``provenance.json`` how
     near the images are to these, ``nearest.csv`` lists the nearest one of each and ``nearest.png`` shows ten; otherwise
@@ -70,38 +64,26 @@ class SyntheticSet:
     and the same call makes it anew.
 
     Args:
-        generator: model file, generator folder of a run, or bundle folder.
-        finding: the finding to show: the one it was trained on, or any that a conditional generator has learnt.
-        n: number of images.
-        seed: of the latents.
+        samples: what is drawn; its n is the number of images that are kept.
         output_dir: folder to write.
         manifest: real manifest whose val and test patients generator and judges must not have seen; the generator's
             training images in it serve the audit and the cross-fitted rule.
         progress: called with (done, n).
-        start: number of the first image; sets of one seed and other ranges share no image.
-        truncation: from 0 (all images equal) to 1 (full variety); see the generator.
         depth: bits of the stored pictures, 8 or 16.
         crop: height and width of the centred part to keep; default everything.
         png: write each picture as ``png/<image>.png`` too, with 8 bits.
-        device: where the images are made; default a GPU where there is one.
         screening: judges and their rules; None accepts every image.
         drop_memorised: reject images that the memorisation audit counts as near a training image.
         cap: give up when ``cap`` times n images have been drawn.
     """
 
-    generator: str | Path
-    finding: str | None
-    n: int
-    seed: int
+    samples: Samples
     output_dir: str | Path
     manifest: str | Path | None = None
     progress: Progress | None = None
-    start: int = 0
-    truncation: float = 1.0
     depth: int = 8
     crop: Sequence[int] | None = None
     png: bool = False
-    device: str | None = None
     screening: Screening | None = None
     drop_memorised: bool = False
     cap: int = 20
@@ -122,8 +104,8 @@ class SyntheticSet:
         if self.depth not in (8, 16):
             raise ConfigError("depth", "must be 8 or 16", repr(self.depth), "give --depth 8")
         require_whole("cap", self.cap, 1)
-        generator = load_generator(self.generator, self.truncation, self.device)
-        generator.labels(self.n, str(self.finding), self.seed, self.start)  # refuses what cannot be made
+        generator = self.samples.generator
+        self.samples.labels(self.samples.n)  # refuses what cannot be made
         part, origin = self._kept_part(generator), generator.provenance()
         selection, not_audited = self._selection(generator, frozenset(origin["patients_seen"]))
         out = Path(self.output_dir)
@@ -145,12 +127,12 @@ class SyntheticSet:
         return Selection(panel, audit, self.drop_memorised), ""
 
     def _audit(self, generator: Generator, seen: frozenset[str]) -> tuple[MemorisationAudit | str, Panel | None]:
-        size, finding = min(generator.size), str(self.finding)
+        size, finding = min(generator.size), str(self.samples.finding)
         if self.manifest is None:
             return NO_MANIFEST, None if self.screening is None else self.screening.prepare(finding, size)
         held_out = held_out_patients(self.manifest)
-        refuse_seen(seen, held_out, find_model(self.generator))
-        panel, about = None, load_model(self.generator).about
+        refuse_seen(seen, held_out, find_model(self.samples.where))
+        panel, about = None, load_model(self.samples.where).about
         if self.screening is not None:
             panel = self.screening.prepare(finding, size, held_out, self.manifest, about)
         return MemorisationAudit.of(about, self.manifest, size), panel
@@ -164,8 +146,8 @@ class SyntheticSet:
         origin: tuple[dict[str, Any], str],
     ) -> Path:
         _sweep(out)
-        shape = (self.n, *(side.stop - side.start for side in part))
-        sheet = np.empty((min(self.n, _SHEET_COLUMNS * _SHEET_ROWS), *shape[1:]), dtype=np.uint8)
+        shape = (self.samples.n, *(side.stop - side.start for side in part))
+        sheet = np.empty((min(self.samples.n, _SHEET_COLUMNS * _SHEET_ROWS), *shape[1:]), dtype=np.uint8)
         try:
             with atomic_path(out / "pack.npy") as temporary, temporary.open("wb") as stream:
                 descr = np.lib.format.dtype_to_descr(np.dtype(f"uint{self.depth}"))
@@ -199,41 +181,42 @@ class SyntheticSet:
         """Rows of the set and their images, some at a time; they are judged as they will be stored, but whole."""
         done = 0
         for first, count in self._ranges(generator, selection):
-            images = generator.sample(count, str(self.finding), self.seed, first)
+            images = self.samples.images(first, count)
             if selection.judging or selection.audit is not None:
                 stored = to_unit(quantise(images, self.depth))
-                images = images[selection.choose(first, stored, self.n - done)]
+                images = images[selection.choose(first, stored, self.samples.n - done)]
             else:
                 selection.accept_all(first, count)
             yield done, images
             done += len(images)
             if self.progress:
-                self.progress(done, self.n)
-        if done < self.n:
-            raise selection.refusal(self.output_dir, self.n)
+                self.progress(done, self.samples.n)
+        if done < self.samples.n:
+            raise selection.refusal(self.output_dir, self.samples.n)
 
     def _ranges(self, generator: Generator, selection: Selection) -> Iterator[tuple[int, int]]:
         """Images to make at once (first, count): as many as the generator does, or as are judged at once."""
         if not selection.judging and selection.audit is None:
-            yield from ranges(generator, self.n, self.start)
+            yield from ranges(generator, self.samples.n, self.samples.start)
             return
         chunks = max(1, _JUDGED // (generator.chunk * generator.size[0] * generator.size[1]))
-        first, end = self.start, self.start + (self.cap if selection.judging else 1) * self.n
-        while first < end and (left := self.n - len(selection.numbers)):
+        first = self.samples.start
+        end = first + (self.cap if selection.judging else 1) * self.samples.n
+        while first < end and (left := self.samples.n - len(selection.numbers)):
             wanted = min(chunks, -(-left // generator.chunk) * (2 if selection.judging else 1))
             count = min(end - first, wanted * generator.chunk - first % generator.chunk)
             yield first, count
             first += count
 
     def _names(self, numbers: Sequence[int]) -> list[str]:
-        stem = re.sub(r"[^\w.-]+", "_", str(self.finding))  # it becomes part of a file's name
-        return [f"{stem}-{self.seed}-{number:06d}" for number in numbers]
+        stem = re.sub(r"[^\w.-]+", "_", str(self.samples.finding))  # it becomes part of a file's name
+        return [f"{stem}-{self.samples.seed}-{number:06d}" for number in numbers]
 
     def _table(self, generator: Generator, numbers: Sequence[int], names: Sequence[str]) -> Manifest:
-        drawn = generator.labels(numbers[-1] - self.start + 1, str(self.finding), self.seed, self.start)
-        labels = drawn[np.array(numbers) - self.start]
+        drawn = self.samples.labels(numbers[-1] - self.samples.start + 1)
+        labels = drawn[np.array(numbers) - self.samples.start]
         rows = [{"image": name, "split": "train", "source": "synthetic"} for name in names]
-        return Manifest(make_columns(rows), generator.findings, labels, {"name": f"synthetic {self.finding}"})
+        return Manifest(make_columns(rows), generator.findings, labels, {"name": f"synthetic {self.samples.finding}"})
 
     def _kept_part(self, generator: Generator) -> tuple[slice, slice]:
         """Rows and columns of the pictures that the crop leaves."""
@@ -256,10 +239,10 @@ class SyntheticSet:
             origin = {**origin, "patients_seen": sorted(seen)}
         return {
             **origin,
-            "seed": self.seed,
-            "start": self.start,
-            "finding": self.finding,
-            "n": self.n,
+            "seed": self.samples.seed,
+            "start": self.samples.start,
+            "finding": self.samples.finding,
+            "n": self.samples.n,
             "crop": None if self.crop is None else list(shape[1:]),
             **selection.record(names, reason),
         }

@@ -95,10 +95,10 @@ def test_schedules_join_other_remedies(manifest: Path, tmp_path: Path) -> None:
 
 
 def test_mirroring_is_off_until_it_is_asked_for(manifest: Path, tmp_path: Path) -> None:
-    flips = {"train#transform#transforms#0#prob": 1.0}
+    flips = {"train#preprocessing#transforms#0#prob": 1.0}
     models = [
         (train(manifest, tmp_path / f"out{k}", "augment_classic", **SMALL, steps=2, **changes) / "model.pt")
-        for k, changes in enumerate(({}, {"train#transform#transforms#0#prob": 0.0}, flips))
+        for k, changes in enumerate(({}, {"train#preprocessing#transforms#0#prob": 0.0}, flips))
     ]
     found = [torch.load(path, weights_only=True)["weights"] for path in models]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
@@ -107,7 +107,7 @@ def test_mirroring_is_off_until_it_is_asked_for(manifest: Path, tmp_path: Path) 
 
 def test_augmented_images_stay_in_range() -> None:
     overlay = json.loads((CONFIGS / "augment_classic.json").read_text())
-    parser = ConfigParser({"transform": overlay["train#transform"], "size": 32})
+    parser = ConfigParser({"transform": overlay["train#preprocessing"], "size": 32})
     transform = parser.get_parsed_content("transform")
     transform.set_random_state(0)
     original, moved = torch.rand(1, 32, 32), 0

@@ -37,6 +37,7 @@ from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.weights import load_model, save_model
 from monai_cxraug.predictions import Predictions, read_predictions
 from monai_cxraug.synthesis.features import ClassifierFeatures
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.screening import Screening
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 from tests.experiments.conftest import document
@@ -119,16 +120,16 @@ def test_a_generator_that_saw_a_test_patient_makes_no_set(manifest: Manifest, tm
     seen = [*patients(manifest, "train"), patients(manifest, "test")[0]]
     generator = write_generator(tmp_path / "leaky", seen)
     with pytest.raises(LeakageError, match=f"only have seen training patients.*{seen[-1]}"):
-        SyntheticSet(generator, "Effusion", 2, 0, tmp_path / "set", manifest.path).run()
+        SyntheticSet(Samples(generator, "Effusion", 2, 0), tmp_path / "set", manifest.path).run()
     assert not (tmp_path / "set").exists()
     fine = write_generator(tmp_path / "fine", seen[:-1])
-    SyntheticSet(fine, "Effusion", 2, 0, tmp_path / "set", manifest.path).run()
+    SyntheticSet(Samples(fine, "Effusion", 2, 0), tmp_path / "set", manifest.path).run()
 
 
 def test_its_set_is_refused_where_it_is_mixed_in(manifest: Manifest, tmp_path: Path) -> None:
     """A set that was made without naming the real manifest carries its patients along."""
     seen = [*patients(manifest, "train"), patients(manifest, "test")[0]]
-    SyntheticSet(write_generator(tmp_path / "leaky", seen), "Effusion", 2, 0, tmp_path / "set").run()
+    SyntheticSet(Samples(write_generator(tmp_path / "leaky", seen), "Effusion", 2, 0), tmp_path / "set").run()
     with pytest.raises(LeakageError, match=f"only have seen training patients.*{seen[-1]}"):
         MixedDataset(manifest.path, findings=FINDINGS, synthetic=[tmp_path / "set"])
     # also where the test patients stand in a manifest of their own
@@ -151,8 +152,8 @@ def test_what_was_really_fitted_on_test_patients_is_refused(manifest: Manifest, 
     run_stage(files, {**settings, **places})
     assert set(load_model(tmp_path / "g").about["patients_seen"]) <= set(patients(manifest, "test"))
     with pytest.raises(LeakageError, match="only have seen training patients"):
-        SyntheticSet(tmp_path / "g", "Effusion", 2, 0, tmp_path / "set", manifest.path).run()
-    SyntheticSet(tmp_path / "g", "Effusion", 2, 0, tmp_path / "set").run()
+        SyntheticSet(Samples(tmp_path / "g", "Effusion", 2, 0), tmp_path / "set", manifest.path).run()
+    SyntheticSet(Samples(tmp_path / "g", "Effusion", 2, 0), tmp_path / "set").run()
     with pytest.raises(LeakageError, match="only have seen training patients"):
         MixedDataset(manifest.path, synthetic=[tmp_path / "set"])
 
@@ -336,9 +337,9 @@ def test_a_judge_that_saw_a_test_patient_is_refused(manifest: Manifest, tmp_path
     judge = write_classifier(tmp_path / "judge", [*train, stranger])
     screening = Screening([judge], {"Cardiomegaly": 0.999999})
     with pytest.raises(LeakageError, match=f"a judge may only have seen training patients.*{stranger}"):
-        SyntheticSet(generator, "Effusion", 2, 0, tmp_path / "set", manifest.path, screening=screening).run()
+        SyntheticSet(Samples(generator, "Effusion", 2, 0), tmp_path / "set", manifest.path, screening=screening).run()
     # one that was kept quiet about comes out at mixing: the set carries what its judges saw
-    SyntheticSet(generator, "Effusion", 2, 0, tmp_path / "quiet", screening=screening).run()
+    SyntheticSet(Samples(generator, "Effusion", 2, 0), tmp_path / "quiet", screening=screening).run()
     with pytest.raises(LeakageError, match=stranger):
         MixedDataset(manifest.path, findings=FINDINGS, synthetic=[tmp_path / "quiet"])
 

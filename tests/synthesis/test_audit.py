@@ -23,6 +23,7 @@ from monai_cxraug.synthesis import audit as audit_module
 from monai_cxraug.synthesis import nearest
 from monai_cxraug.synthesis.audit import MemorisationAudit, binomial_interval, choose_side, choose_training, fit_all
 from monai_cxraug.synthesis.nearest import TwinSearch
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 
 # --- the search ---
@@ -221,7 +222,7 @@ SEEN = [f"P{k}" for k in range(20)]
 
 
 def sample(generator: Path, out: Path, n: int = 20, **settings: object) -> dict:
-    path = SyntheticSet(generator, "Edema", n, 3, out, **settings).run()  # type: ignore[arg-type]
+    path = SyntheticSet(Samples(generator, "Edema", n, 3), out, **settings).run()  # type: ignore[arg-type]
     return json.loads((path.parent / "provenance.json").read_text())
 
 
@@ -253,7 +254,7 @@ def test_a_set_carries_its_audit(make_generator, real: Path, tmp_path: Path) -> 
     assert [line["training_image"] for line in lines] == [f"{rows[k]}.png" for k in table.min(axis=2).argmin(axis=1)]
     assert_allclose([float(line["distance"]) for line in lines], table.min(axis=(1, 2)), rtol=1e-5)
     assert [line["image"] for line in lines] == [f"Edema-3-{k:06d}" for k in range(20)]
-    plain = SyntheticSet(generator, "Edema", 20, 3, tmp_path / "plain").run().parent
+    plain = SyntheticSet(Samples(generator, "Edema", 20, 3), tmp_path / "plain").run().parent
     for name in ("pack.npy", "pack.json", "manifest.csv", "manifest.json", "contact_sheet.png"):
         assert (plain / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
     assert not (plain / "nearest.png").exists()
@@ -279,7 +280,7 @@ def plant(real: Path, stored: np.ndarray, rows: list[int]) -> None:
 
 def test_copies_in_a_set_are_found_drawn_and_dropped(make_generator, real: Path, tmp_path: Path) -> None:
     generator = make_generator(SEEN)
-    stored = np.load(SyntheticSet(generator, "Edema", 20, 3, tmp_path / "plain").run().parent / "pack.npy")
+    stored = np.load(SyntheticSet(Samples(generator, "Edema", 20, 3), tmp_path / "plain").run().parent / "pack.npy")
     plant(real, np.stack([stored[4], stored[11, :, ::-1]]), [1, 7])
     report = sample(generator, tmp_path / "out", manifest=real, n=20)["memorisation_audit"]
     pairs = [(pair["image"], pair["training_image"], pair["mirrored"]) for pair in report["nearest"][:2]]

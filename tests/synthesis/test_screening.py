@@ -22,6 +22,7 @@ from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.weights import save_model
 from monai_cxraug.resources import resource_root
 from monai_cxraug.synthesis import screening as screening_module
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.screening import Judge, Positives, Screening, cross_fit
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 
@@ -62,13 +63,14 @@ def real(tmp_path: Path) -> Path:
 
 
 def sample(generator: Path, out: Path, n: int = 12, **settings: object) -> dict:
-    path = SyntheticSet(generator, "Edema", n, 3, out, **settings).run()  # type: ignore[arg-type]
+    samples = Samples(generator, "Edema", n, 3, start=settings.pop("start", 0))  # type: ignore[arg-type]
+    path = SyntheticSet(samples, out, **settings).run()  # type: ignore[arg-type]
     return json.loads((path.parent / "provenance.json").read_text())
 
 
 def stored_images(generator: Path, out: Path, n: int) -> np.ndarray:
     """What the generator's sequence looks like without screening, uint8."""
-    return np.load(SyntheticSet(generator, "Edema", n, 3, out).run().parent / "pack.npy")
+    return np.load(SyntheticSet(Samples(generator, "Edema", n, 3), out).run().parent / "pack.npy")
 
 
 def probabilities(judge: Path, images: np.ndarray) -> np.ndarray:
@@ -174,7 +176,7 @@ def test_the_threshold_is_that_of_real_images_out_of_fold(make_judge) -> None:
 def test_images_reach_what_real_ones_reach(make_generator, make_judge, real: Path, tmp_path: Path) -> None:
     generator = make_generator(SEEN)
     judges = [make_judge(SEEN[10:], "one"), make_judge(SEEN[:10], "two", jitter=0.3)]
-    alike = SyntheticSet(generator, "Edema", 24, 8, tmp_path / "alike").run().parent
+    alike = SyntheticSet(Samples(generator, "Edema", 24, 8), tmp_path / "alike").run().parent
     (real.parent / "pack.npy").write_bytes((alike / "pack.npy").read_bytes())  # real images that look like the samples
     pictures = to_unit(np.load(real.parent / "pack.npy"))
     rows = [k for k in range(20) if k % 4]

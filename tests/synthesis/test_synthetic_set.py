@@ -25,6 +25,7 @@ from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.weights import load_model, save_model
 from monai_cxraug.synthesis.generators import Generator
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet, sample_images
 
 PRODUCTS = {"manifest.csv", "manifest.json", "pack.npy", "pack.json", "provenance.json", "contact_sheet.png"}
@@ -40,7 +41,9 @@ def real(tmp_path: Path) -> Path:
 
 
 def sample(generator: Path, out: Path, n: int = 7, seed: int = 3, **settings: object) -> Path:
-    return SyntheticSet(generator, settings.pop("finding", "Edema"), n, seed, out, **settings).run()  # type: ignore
+    drawn = {name: settings.pop(name) for name in ("start", "truncation", "device") if name in settings}
+    samples = Samples(generator, settings.pop("finding", "Edema"), n, seed, **drawn)  # type: ignore[arg-type]
+    return SyntheticSet(samples, out, **settings).run()  # type: ignore[arg-type]
 
 
 def test_everything_is_written(make_generator, tmp_path: Path) -> None:
@@ -261,11 +264,11 @@ class Grey(Generator):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monai_cxraug.synthesis.synthetic_set.load_generator", lambda *given: Grey())
-    SyntheticSet("", "Edema", 2, 0, tmp_path).run()  # what is imported once
+    monkeypatch.setattr("monai_cxraug.synthesis.samples.load_generator", lambda *given: Grey())
+    SyntheticSet(Samples("", "Edema", 2, 0), tmp_path).run()  # what is imported once
     tracemalloc.start()
     try:
-        SyntheticSet("", "Edema", 6000, 0, tmp_path).run()
+        SyntheticSet(Samples("", "Edema", 6000, 0), tmp_path).run()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -279,7 +282,7 @@ def test_a_multi_label_generator_labels_its_images(tmp_path: Path, monkeypatch: 
     grey.findings = ("Mass", "Edema")  # type: ignore[assignment]
     rows = np.array([[0, 1], [1, 1], [np.nan, 1]], dtype=np.float32)
     grey.labels = lambda n, finding, seed, start=0: rows[:n]  # type: ignore[method-assign]
-    monkeypatch.setattr("monai_cxraug.synthesis.synthetic_set.load_generator", lambda *given: grey)
+    monkeypatch.setattr("monai_cxraug.synthesis.samples.load_generator", lambda *given: grey)
     assert_array_equal(read_manifest(sample(Path(), tmp_path, n=3)).labels, rows)
 
 
@@ -287,13 +290,15 @@ def test_a_multi_label_generator_labels_its_images(tmp_path: Path, monkeypatch: 
 
 KILLED = """
 import os, signal, sys
+from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet
 
 def kill(done, n):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-SyntheticSet(sys.argv[1], "Edema", 60, int(sys.argv[3]), sys.argv[2], progress=kill, png=True, device="cpu").run()
+samples = Samples(sys.argv[1], "Edema", 60, int(sys.argv[3]), device="cpu")
+SyntheticSet(samples, sys.argv[2], progress=kill, png=True).run()
 """
 
 
