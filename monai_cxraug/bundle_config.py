@@ -62,6 +62,8 @@ _IDLE = frozenset(
     | {"device", "threads", "fingerprint", "keep_checkpoint"}
     | {"grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
 )
+#: settings that name what must be there.
+_INPUTS = frozenset({"checkpoint", "dataset_dir", "images", "manifest", "run_folder"})
 _INTERRUPTED = 130
 
 _embedded: ContextVar[bool] = ContextVar("cxraug_embedded", default=False)
@@ -125,6 +127,22 @@ def run(component: str, close: str | None = None) -> Any:
                 closing.close()
 
 
+def attempt(action: Callable[[], Any]) -> Any:
+    """Call something of a configuration that may refuse. An item of ``initialize``, as ``$attempt(join)``.
+
+    Args:
+        action: takes no argument.
+
+    Returns:
+        What it returned.
+
+    Raises:
+        SystemExit: 2, after one line on standard error, for a reason the user can mend.
+    """
+    with one_line_errors():
+        return action()
+
+
 def settings_key() -> str:
     """Identify what the running configuration computes, so that a checkpoint of other settings is refused.
 
@@ -143,7 +161,7 @@ def settings_key() -> str:
 # --- what Python calls ---
 
 
-def run_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str, Any]) -> None:
+def run_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str, Any]) -> list[Any]:
     """Run a configuration in this process, as ``python -m monai.bundle run`` would.
 
     Args:
@@ -151,15 +169,40 @@ def run_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str,
         overrides: keys, or ids of nested ones (``"train#trainer#max_epochs"``), to values. They are data: a value that
             MONAI would evaluate is refused.
 
+    Returns:
+        What each item of ``run`` returned.
+
     Raises:
         CxrAugError: the reason a user can mend, without MONAI's wrapping.
     """
+    return _stage(config, overrides, "run")
+
+
+def check_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str, Any]) -> None:
+    """Check what :func:`run_stage` would check before its work: keys, kinds of values, what is required, inputs.
+
+    A configuration may have a section ``check`` of things to look at besides.
+
+    Args:
+        config: as of :func:`run_stage`.
+        overrides: as of :func:`run_stage`.
+
+    Raises:
+        CxrAugError: the reason a user can mend.
+    """
+    for key in _INPUTS & set(overrides):
+        if overrides[key] is not None and not Path(overrides[key]).exists():
+            raise InputError(overrides[key], f"{key} must be a file or folder", "nothing there", "check the path")
+    _stage(config, overrides, "check")
+
+
+def _stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str, Any], section: str) -> list[Any]:
     files = [str(file) for file in ([config] if isinstance(config, str | Path) else config)]
     refuse_active(overrides, files[0])
     _require_sections(_load(files), overrides, files[0])
     token = _embedded.set(True)
     try:
-        _run_workflow(files, overrides)
+        return _run_workflow(files, overrides, section)
     except Exception as error:
         cause = _user_error(error)
         if cause is None or cause is error:
@@ -172,12 +215,13 @@ def run_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str,
         gc.collect()
 
 
-def _run_workflow(files: Sequence[str], overrides: Mapping[str, Any]) -> None:
+def _run_workflow(files: Sequence[str], overrides: Mapping[str, Any], section: str) -> list[Any]:
     with _quiet_monai():
-        workflow = ConfigWorkflow(files, logging_file=False, workflow_type=None, **overrides)
+        workflow = ConfigWorkflow(files, run_id=section, logging_file=False, workflow_type=None, **overrides)
         workflow.initialize()
-        workflow.run()
+        results: list[Any] = workflow.run() if section in workflow.parser else []
         workflow.finalize()
+        return results
 
 
 def bundle_file(bundle: str, stage: str) -> Path:

@@ -7,7 +7,6 @@ as ``calibration.json``.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import file_hash, read_json, write_json
+from monai_cxraug.console import announce, deliver
 from monai_cxraug.errors import LeakageError, StateError
 from monai_cxraug.metrics.calibration import at_temperature, fit_temperature, log_loss, log_odds
 from monai_cxraug.metrics.operating import YOUDEN, choose_threshold, parse_rule
@@ -158,8 +158,8 @@ class FitCalibration:
         fitted = fit_calibration(table, self.rule, file_hash(Path(self.checkpoint)), self.flips)
         fitted.write(path)
         if self.say:
-            print(fitted.describe(), file=sys.stderr)
-            print(path, flush=True)
+            announce(fitted.describe())
+            deliver(path)
         return path
 
     def _refuse_leaks(self, table: Predictions) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_cxraug import __version__
+from monai_cxraug.console import deliver, quiet
 from monai_cxraug.errors import ConfigError, CxrAugError, nearest
 
 _INTERRUPTED = 130
 #: what the parser keeps for itself beside the options.
-_OWN = frozenset({"command", "call", "parser"})
+_OWN = frozenset({"command", "call", "parser", "dry_run", "quiet", "json"})
 #: settings of a request; what a source takes beside them is one of its own options.
 _SHARED = ("images", "labels", "lists", "count")
 _CLOSING = "A wrong input ends with one line that says how to mend it, and exit status 2."
@@ -56,6 +61,12 @@ _EXAMPLES = {
   cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",
     "bundles copy": """\
   cxraug bundles copy my_bundles""",
+    "doctor": """\
+  cxraug doctor
+  cxraug doctor --json > machine.json""",
+    "completion": """\
+  cxraug completion bash > ~/.local/share/bash-completion/completions/cxraug
+  cxraug completion zsh > ~/.zfunc/_cxraug""",
 }
 
 
@@ -100,6 +111,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_calibrate(commands)
     _add_bundles(commands)
+    _add_machine(commands)
     return parser
 
 
@@ -118,14 +130,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_unknown(args.parser, rest[0])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard brings TensorFlow's remarks where that is there
     try:
-        args.call(args)
+        _perform(args)
     except CxrAugError as error:
         print(f"cxraug: error: {error}", file=sys.stderr)
+        if args.json:
+            parts = {"where": error.where, "rule": error.rule, "found": error.found, "mend": error.mend}
+            _print_json(args, error=parts)
         return error.exit_status
     except KeyboardInterrupt:
         print("cxraug: interrupted; the same command continues", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def _perform(args: argparse.Namespace) -> None:
+    """Do the command, or check it; with ``--json`` standard output holds one JSON object and nothing else."""
+    with quiet(args.quiet):
+        if not args.json:
+            _act(args)
+            return
+        with redirect_stdout(sys.stderr):
+            made = _act(args)
+    _print_json(args, products=made)
+
+
+def _act(args: argparse.Namespace) -> list[Any]:
+    job = args.call(args)
+    return [one for one in (job.check() if args.dry_run else job.run()) if one is not None]
+
+
+def _print_json(args: argparse.Namespace, **content: Any) -> None:
+    document = {"command": args.parser.prog.partition(" ")[2], "dry_run": args.dry_run, **content}
+    print(json.dumps(document, indent=2, default=str), flush=True)
 
 
 def spread_settings(arguments: Sequence[str]) -> list[str]:
@@ -334,99 +370,196 @@ def _add_bundles(commands: Any) -> None:
     copy.add_argument("dir", metavar="DIR", help="folder that holds none of them yet")
 
 
+def _add_machine(commands: Any) -> None:
+    _add(commands, "doctor", "what this machine can do, what is missing, and how to get it", _doctor)
+    completion = _add(commands, "completion", "print a script that completes commands in a shell", _completion)
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+
+
 def _add(
-    commands: Any, name: str, summary: str, call: Callable[[argparse.Namespace], None], examples: str = ""
+    commands: Any, name: str, summary: str, call: Callable[[argparse.Namespace], _Stage | _Call], examples: str = ""
 ) -> argparse.ArgumentParser:
     lines = examples or _EXAMPLES[name]
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=summary, epilog=f"examples:\n{lines}\n\n{_CLOSING}"
     )
     parser.set_defaults(call=call, parser=parser)
+    every = parser.add_argument_group("options of every command")
+    every.add_argument("--dry-run", action="store_true", help="check everything, say what MONAI would run, do nothing")
+    every.add_argument("--quiet", action="store_true", help="say nothing but errors and warnings")
+    every.add_argument("--json", action="store_true", help="standard output is one JSON object: products, or the error")
     return parser
 
 
 # --- calls ---
 
 
-def _prepare(args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class _Stage:
+    """A configuration to run.
+
+    Args:
+        files: a base and its overlays.
+        settings: that differ from it.
+        made: file to name in the end, where the stage itself does not.
+    """
+
+    files: Sequence[Path]
+    settings: Mapping[str, Any]
+    made: Path | None = None
+
+    def run(self) -> list[Any]:
+        """Run it; returns what it made."""
+        from monai_cxraug.bundle_config import run_stage
+
+        results = run_stage(self.files, self.settings)
+        if self.made is None:
+            return results
+        deliver(self.made)
+        return [self.made]
+
+    def check(self) -> list[Any]:
+        """Check all that can be checked without doing it; returns the command by which MONAI would run it."""
+        from monai_cxraug.bundle_config import check_stage
+
+        check_stage(self.files, self.settings)
+        files = [str(file) for file in self.files]
+        words = ["python", "-m", "monai.bundle", "run", "--config_file", files[0] if len(files) == 1 else repr(files)]
+        for name, value in self.settings.items():
+            words += [f"--{name}", value if isinstance(value, str) else repr(value)]
+        deliver(shlex.join(words))
+        return [words]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Something that is no stage.
+
+    Args:
+        run: does it; returns what it made.
+        intent: what would be done, in words.
+    """
+
+    run: Callable[[], list[Any]]
+    intent: str
+
+    def check(self) -> list[Any]:
+        """Say what would be done."""
+        deliver(self.intent)
+        return [self.intent]
+
+
+def _prepare(args: argparse.Namespace) -> _Stage:
     from monai_cxraug.data.request import SOURCES
     from monai_cxraug.data.sources.options import options_of
 
     settings = _options(args)
     own = [name for name in options_of(SOURCES[args.source]) if name in settings and name not in _SHARED]
     options = {name: settings.pop(name) for name in own}
-    _config("prepare", {**settings, "options": options} if options else settings)
+    return _config("prepare", {**settings, "options": options} if options else settings)
 
 
-def _filter(args: argparse.Namespace) -> None:
-    _config("filter", _options(args))
+def _filter(args: argparse.Namespace) -> _Stage:
+    return _config("filter", _options(args))
 
 
-def _histogram(args: argparse.Namespace) -> None:
-    _config("histogram", _options(args))
+def _histogram(args: argparse.Namespace) -> _Stage:
+    return _config("histogram", _options(args))
 
 
-def _phantom(args: argparse.Namespace) -> None:
-    from monai_cxraug.data.sources.phantom.layouts import write_layout
+def _phantom(args: argparse.Namespace) -> _Call:
+    def write() -> list[Any]:
+        from monai_cxraug.data.sources.phantom.layouts import write_layout
 
-    print(write_layout(args.layout, args.out, args.count, args.size, args.seed))
+        folder = write_layout(args.layout, args.out, args.count, args.size, args.seed)
+        deliver(folder)
+        return [folder]
+
+    return _Call(write, f"write {args.count} images of {args.size} px in the layout {args.layout} into {args.out}")
 
 
-def _run(args: argparse.Namespace) -> None:
-    _config("run_experiment", {**_options(args), **_files(args)})
+def _run(args: argparse.Namespace) -> _Stage:
+    return _config("run_experiment", {**_options(args), **_files(args)})
 
 
-def _plan(args: argparse.Namespace) -> None:
+def _plan(args: argparse.Namespace) -> _Stage:
     assumed = _pairs("--assume", args.assume, "auroc=0.75")
-    _config("plan_experiment", {**_options(args), **_files(args), "assume": assumed})
+    return _config("plan_experiment", {**_options(args), **_files(args), "assume": assumed})
 
 
-def _evaluate(args: argparse.Namespace) -> None:
-    _config("evaluate", {**_options(args), "where": _where(args)})
+def _evaluate(args: argparse.Namespace) -> _Stage:
+    return _config("evaluate", {**_options(args), "where": _where(args)})
 
 
-def _report(args: argparse.Namespace) -> None:
-    _config("report", _options(args))
+def _report(args: argparse.Namespace) -> _Stage:
+    return _config("report", _options(args))
 
 
-def _sample(args: argparse.Namespace) -> None:
+def _sample(args: argparse.Namespace) -> _Stage:
     settings = _options(args)
     settings |= {"checkpoint": settings.pop("generator"), "output_dir": settings.pop("out")}
-    _bundle("chest_xray_pggan", settings)
-    print(Path(args.out) / "manifest.csv")
+    return _bundle("chest_xray_pggan", settings, made=Path(args.out) / "manifest.csv")
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _predict(args: argparse.Namespace) -> _Stage:
     settings = {"checkpoint": args.model, "images": args.images, "output_dir": args.out, "maps": args.maps}
-    _bundle("chest_xray_classification", settings)
-    print(Path(args.out) / "predictions.csv")
+    return _bundle("chest_xray_classification", settings, made=Path(args.out) / "predictions.csv")
 
 
-def _calibrate(args: argparse.Namespace) -> None:
+def _calibrate(args: argparse.Namespace) -> _Stage:
     images = {"manifest": args.manifest, "split": args.split, "where": _where(args)}
     settings = {"checkpoint": args.model, "summary#rule": args.rule, "summary#say": True}
-    _bundle("chest_xray_classification", {**settings, **images}, "evaluate", "calibrate")
+    return _bundle("chest_xray_classification", {**settings, **images}, "evaluate", "calibrate")
 
 
-def _copy_bundles(args: argparse.Namespace) -> None:
-    from monai_cxraug.resources import copy_bundles
+def _copy_bundles(args: argparse.Namespace) -> _Call:
+    def copy() -> list[Any]:
+        from monai_cxraug.resources import copy_bundles
 
-    for folder in copy_bundles(args.dir):
-        print(folder)
+        folders = copy_bundles(args.dir)
+        for folder in folders:
+            deliver(folder)
+        return list(folders)
+
+    return _Call(copy, f"copy every bundle into {args.dir}")
 
 
-def _config(name: str, settings: Mapping[str, Any]) -> None:
-    from monai_cxraug.bundle_config import run_stage
+def _doctor(args: argparse.Namespace) -> _Call:
+    def look() -> list[Any]:
+        from monai_cxraug.doctor import as_values, describe, examine
+
+        found = examine()
+        deliver(describe(found))
+        return [as_values(found)]
+
+    return _Call(look, "look at versions, devices, decoders and optional parts")
+
+
+def _completion(args: argparse.Namespace) -> _Call:
+    def write() -> list[Any]:
+        try:
+            import shtab
+        except ImportError:
+            mend = "pip install 'monai-cxraug[completion]'"
+            raise ConfigError("completion", "needs the package shtab", "none", mend) from None
+        script = shtab.complete(build_parser("prepare"), shell=args.shell)
+        deliver(script)
+        return [script]
+
+    return _Call(write, f"print the completion script of {args.shell}")
+
+
+def _config(name: str, settings: Mapping[str, Any]) -> _Stage:
     from monai_cxraug.resources import resource_root
 
-    run_stage(resource_root() / "configs" / f"{name}.json", settings)
+    return _Stage([resource_root() / "configs" / f"{name}.json"], settings)
 
 
-def _bundle(name: str, settings: Mapping[str, Any], *stages: str) -> None:
-    from monai_cxraug.bundle_config import bundle_file, run_stage
+def _bundle(name: str, settings: Mapping[str, Any], *stages: str, made: Path | None = None) -> _Stage:
+    from monai_cxraug.bundle_config import bundle_file
 
     files = [bundle_file(name, stage) for stage in stages or ("inference",)]
-    run_stage(files if stages else files[0], {"bundle_root": str(files[0].parents[1]), **settings})
+    return _Stage(files, {"bundle_root": str(files[0].parents[1]), **settings}, made)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "monai_cxraug"
 
 #: Boxes that every box may import.
-LEAVES = frozenset({"errors", "artifacts", "keys", "labels", "predictions", "resources", "compiled"})
+LEAVES = frozenset({"errors", "artifacts", "console", "keys", "labels", "predictions", "resources", "compiled"})
 
 #: What each box may import besides the leaves and itself. A finer box (``networks.latents``) has a line of its own and
 #: belongs to the larger one, which may import it, and so may those that may import the larger one.
@@ -27,6 +27,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "predictions": frozenset(),
     "resources": frozenset(),
     "compiled": frozenset(),
+    "console": frozenset(),
     "bundle_config": frozenset(),
     "transforms.functional": frozenset(),
     "transforms": frozenset(),
@@ -45,7 +46,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "experiments": frozenset({"data", "synthesis", "metrics", "bundle_config", "calibration"}),
 }
 #: Boxes that may import everything.
-FREE = frozenset({"bundles", "study", "interop", "cli", "__main__"})
+FREE = frozenset({"bundles", "study", "interop", "doctor", "cli", "__main__"})
 
 #: Boxes of plain arrays and files: a report or a metric needs no deep-learning framework, nor a box of ours that does.
 TORCH_FREE = LEAVES | {"metrics", "reporting", "engines.schedule"}

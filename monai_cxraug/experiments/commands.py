@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
 from monai_cxraug.artifacts import load_json
+from monai_cxraug.console import announce, deliver, progress_bar
 from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.histograms import Histograms
 from monai_cxraug.data.manifest import Where
-from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.summary import describe
@@ -42,8 +41,8 @@ class Prepare:
     def run(self) -> Path:
         """Prepare, show progress and, on standard error, the summary; return the manifest's path."""
         manifest = prepare(self.request, Path(self.out), progress_bar(f"prepare {self.request.source}"))
-        print(describe(load_json(manifest.with_name("summary.json"))), file=sys.stderr)
-        print(manifest)
+        announce(describe(load_json(manifest.with_name("summary.json"))))
+        deliver(manifest)
         return manifest
 
 
@@ -64,7 +63,7 @@ class Filter:
     def run(self) -> Path:
         """Filter, show progress and return the new manifest's path."""
         manifest = FilterAugment(self.manifest, self.out, self.filters, progress_bar("filter")).run()
-        print(manifest)
+        deliver(manifest)
         return manifest
 
 
@@ -129,7 +128,7 @@ class RunExperiment:
     @property
     def runner(self) -> Runner:
         """What runs it."""
-        return Runner(self.experiment, self.folder, self.smoke, say, progress_bar("prepare"), self.scheduler)
+        return Runner(self.experiment, self.folder, self.smoke, deliver, progress_bar("prepare"), self.scheduler)
 
 
 @dataclass(frozen=True)
@@ -156,6 +155,11 @@ class PlanExperiment:
         return RunExperiment(self.file, self.out, self.settings)
 
     @property
+    def experiment(self) -> Experiment:
+        """The experiment, read and checked."""
+        return self._job.experiment
+
+    @property
     def folder(self) -> Path:
         """The folder of the run."""
         return self._job.folder
@@ -168,7 +172,7 @@ class PlanExperiment:
                 raise ConfigError(f"--assume {name}", "unknown assumption", repr(name), nearest(name, names))
         assumed = Assumptions(**{name: float(value) for name, value in self.assume.items()})
         runner = self._job.runner
-        found = forecast(Hand(runner.plan(), self.folder), assumed, lambda line: print(line, file=sys.stderr))
+        found = forecast(Hand(runner.plan(), self.folder), assumed, announce)
         found.write(self.folder / FILE)
         return self.folder / FILE
 
@@ -195,7 +199,7 @@ class EvaluateRun:
         """Evaluate and return the path of ``results.json``."""
         spec = DataSpec(manifest=str(self.manifest), split=self.split, where=self.where)
         run = Path(self.folder)
-        return evaluate_run(run, read_plan(run), spec, Path(self.out), say)
+        return evaluate_run(run, read_plan(run), spec, Path(self.out), deliver)
 
 
 @dataclass(frozen=True)
@@ -214,24 +218,3 @@ class CollectRun:
         if (folder / "plan.json").exists():
             return write_results(folder, read_plan(folder))
         return folder / "results.json"
-
-
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
-
-
-def progress_bar(label: str) -> Progress:
-    """Return a function of (done, total) that keeps one tqdm line; a new total starts a new line."""
-    from tqdm import tqdm
-
-    bars: dict[int, tqdm] = {}
-
-    def show(done: int, total: int) -> None:
-        if total not in bars:
-            bars[total] = tqdm(total=total, desc=label, unit="image", file=sys.stderr, mininterval=0.5, leave=False)
-        bars[total].update(done - bars[total].n)
-        if done >= total:
-            bars.pop(total).close()
-
-    return show

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_cxraug.console import is_quiet
+
 
 class Progress:
     """Shows how far training is, with its losses and phase.
@@ -31,7 +33,9 @@ class Progress:
         self._from = 0
 
     def attach(self, engine: Engine) -> None:
-        """Register on the engine."""
+        """Register on the engine, unless nothing is to be said."""
+        if is_quiet():
+            return
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.COMPLETED, self._end)

@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from monai_cxraug.console import deliver
 from monai_cxraug.errors import ConfigError, InputError, StateError, nearest
 from monai_cxraug.networks.classifiers import Classifier
 
@@ -93,7 +94,7 @@ def load_weights(
     if weights is not None:
         loaded = fill(network, weights, source)
         if say:
-            print(loaded, flush=True)
+            deliver(loaded)
     return network
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from monai_cxraug.artifacts import read_json
+from monai_cxraug.console import deliver
 from monai_cxraug.reporting import words
 from monai_cxraug.reporting.tables import finding_title, number, percent, text_table
 
@@ -27,7 +28,7 @@ class ForecastReport:
 
     def run(self) -> None:
         """Read and print."""
-        print("\n".join(describe(read_json(Path(self.run_folder) / FILE, SCHEMA))), flush=True)
+        deliver("\n".join(describe(read_json(Path(self.run_folder) / FILE, SCHEMA))))
 
 
 def describe(forecast: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from monai_cxraug.artifacts import read_json, write_text
+from monai_cxraug.console import deliver
 from monai_cxraug.reporting.axis import Axis
 from monai_cxraug.reporting.figures import STYLE
 from monai_cxraug.reporting.markup import Markup, element
@@ -51,7 +52,7 @@ class DrawHistograms:
         document = read_json(Path(self.counts), SCHEMA)
         classes = {name: ClassHistogram(**values) for name, values in document["classes"].items()}
         write_text(Path(self.out), draw_histograms(classes, document["contrast"] or ""))
-        print(self.out)
+        deliver(self.out)
         return Path(self.out)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_cxraug.artifacts import atomic_path, write_text
+from monai_cxraug.console import deliver
 from monai_cxraug.reporting.figures import areas, differences
 from monai_cxraug.reporting.forest import NARROW, WIDE, Layout
 from monai_cxraug.reporting.language import Language, find_language
@@ -85,7 +86,7 @@ class Report:
         """Write and print; returns the path of the page."""
         folder = Path(self.run_folder)
         page_path = write_report(folder, self.language)
-        print(f"\n{summary_table(load_results(folder))}\n\n{page_path}", flush=True)
+        deliver(f"\n{summary_table(load_results(folder))}\n\n{page_path}")
         return page_path
 
 
