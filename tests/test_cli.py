@@ -32,16 +32,23 @@ COMMANDS = (
     "sample",
     "predict",
     "bundles copy",
+    "doctor",
+    "completion",
 )
 
-Call = tuple[Path, dict[str, Any]]
+Call = tuple[list[Path], dict[str, Any]]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """Stages that the command line asks for, instead of running them."""
     asked: list[Call] = []
-    monkeypatch.setattr(bundle_config, "run_stage", lambda config, settings: asked.append((config, dict(settings))))
+
+    def run(config: list[Path], settings: dict[str, Any]) -> list[Any]:
+        asked.append((config, dict(settings)))
+        return []
+
+    monkeypatch.setattr(bundle_config, "run_stage", run)
     return asked
 
 
@@ -144,7 +151,7 @@ def test_command_runs_the_stage_that_monai_would(
     (asked, given) = calls[0]
     given.pop("bundle_root", None)
     folder = ROOT / "bundles" / "chest_xray_classification" / "configs"
-    wanted = ROOT / config if isinstance(config, str) else [folder / f"{name}.json" for name in config]
+    wanted = [ROOT / config] if isinstance(config, str) else [folder / f"{name}.json" for name in config]
     assert (asked, given) == (wanted, settings)
 
 
