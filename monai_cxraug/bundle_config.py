@@ -127,6 +127,13 @@ def run(component: str, close: str | None = None) -> Any:
                 closing.close()
 
 
+def plain_settings() -> dict[str, Any]:
+    """The running configuration's settings that are numbers, texts, true or false and decide what it computes."""
+    config = _running_workflow().parser.get()
+    plain = {key: value for key, value in config.items() if isinstance(value, bool | int | float | str)}
+    return {key: value for key, value in plain.items() if key not in _IDLE and not str(value).startswith(_ACTIVE)}
+
+
 def attempt(action: Callable[[], Any]) -> Any:
     """Call something of a configuration that may refuse. An item of ``initialize``, as ``$attempt(join)``.
 

@@ -163,8 +163,8 @@ class GanUpdates:
             keep: keep the fake images for the generator's update.
 
         Returns:
-            ``critic_loss``, ``wasserstein`` (mean real minus mean fake score), ``penalty`` (weighted, where
-            regularised) and ``auxiliary`` (where there is a classifier); detached scalars.
+            ``critic_loss``, ``real_score`` and ``fake_score`` (means), ``wasserstein`` (their difference), ``penalty``
+            (weighted, where regularised) and ``auxiliary`` (where there is a classifier); detached scalars.
         """
         self._made = None
         values = self._in_parts(
@@ -240,8 +240,9 @@ class GanUpdates:
         real, fake = self._shown(batch.real, _REAL), self._shown(self._fakes(batch, phase, keep).detach(), _FAKE)
         (real_scores, real_logits), (fake_scores, fake_logits) = self._judge_both(real, fake, phase, batch.labels)
         total = loss = self.loss.critic(real_scores, fake_scores)
-        distance = (_exact(real_scores).mean() - _exact(fake_scores).mean()).detach()
-        values = {"critic_loss": loss, "wasserstein": distance}
+        means = [_exact(scores).mean().detach() for scores in (real_scores, fake_scores)]
+        values = {"critic_loss": loss, "wasserstein": means[0] - means[1]}
+        values |= {"real_score": means[0], "fake_score": means[1]}
         self._scores.append((real_scores.detach(), fake_scores.detach()))
         if real_logits is not None and fake_logits is not None and batch.labels is not None:
             values["auxiliary"] = auxiliary_loss(real_logits, batch.labels) * batch.label_weight

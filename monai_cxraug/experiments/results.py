@@ -126,11 +126,15 @@ class SummarisePredictions:
         predictions: table to read.
         path: JSON file to write.
         replicates: bootstrap replicates over patients.
+        writer: TensorBoard ``SummaryWriter`` that is given each AUROC, if wanted.
+        step: of the training that made the model, where TensorBoard puts them.
     """
 
     predictions: str | Path
     path: str | Path
     replicates: int = 2000
+    writer: Any = None
+    step: int = 0
 
     def run(self) -> dict[str, Any]:
         """Compute and write, per finding: ``auroc``, ``interval``, ``n``, ``positives``."""
@@ -140,6 +144,9 @@ class SummarisePredictions:
             found = estimate(table.probs[None, :, column], table.labels[:, column], table.patients, self.replicates)
             rows[finding] = _estimate_values(found)
         write_json(self.path, METRICS_SCHEMA, {"findings": rows, "patients": len(set(table.patients))})
+        for finding, row in rows.items():
+            if self.writer is not None and row["auroc"] is not None:
+                self.writer.add_scalar(f"AUROC/{finding}", row["auroc"], self.step)
         return rows
 
 

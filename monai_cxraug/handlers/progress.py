@@ -13,6 +13,9 @@ from torch import Tensor
 
 from monai_cxraug.console import is_quiet
 
+#: numbers that a line of progress leaves to TensorBoard.
+_FOR_PLOTS = frozenset({"real_score", "fake_score"})
+
 
 class Progress:
     """Shows how far training is, with its losses and phase.
@@ -45,7 +48,7 @@ class Progress:
         if self._begun:
             return
         self._begun = self._printed = time.monotonic()
-        self._from, total, unit = _clock(engine)
+        self._from, total, unit = clock(engine)
         if self.stream.isatty():
             from tqdm import tqdm
 
@@ -56,7 +59,7 @@ class Progress:
     def _step(self, engine: Engine) -> None:
         if self._bar is not None:
             # totals count whole batches at most: the last one may go beyond the end
-            self._bar.update(min(_clock(engine)[0], self._bar.total) - self._bar.n)
+            self._bar.update(min(clock(engine)[0], self._bar.total) - self._bar.n)
             self._bar.set_postfix_str(describe(engine.state.output), refresh=False)
         elif time.monotonic() - self._printed >= self.interval:
             self._print(engine)
@@ -70,14 +73,14 @@ class Progress:
 
     def _print(self, engine: Engine) -> None:
         self._printed = time.monotonic()
-        now, total, unit = _clock(engine)
+        now, total, unit = clock(engine)
         rate = (now - self._from) / max(self._printed - self._begun, 1e-9)
         parts = [f"{self.label}: {now}/{total} {unit}", f"{rate:.3g} {unit}/s", describe(engine.state.output)]
         print(", ".join(part for part in parts if part), file=self.stream, flush=True)
 
 
-def _clock(engine: Any) -> tuple[int, int, str]:
-    """Where the engine stands, where it ends, and the unit."""
+def clock(engine: Any) -> tuple[int, int, str]:
+    """Where an engine stands, where it ends, and the unit: images where it counts them, else steps."""
     if hasattr(engine.state, "images_seen"):
         return engine.state.images_seen, engine.schedule.total_images, "images"
     return engine.state.iteration, engine.state.max_epochs * engine.state.epoch_length, "steps"
@@ -98,7 +101,7 @@ def _is_scalar(value: Any) -> bool:
 
 def describe(output: Any) -> str:
     """An engine's numbers as short text: ``"loss 0.31, alpha 0.5"``."""
-    return ", ".join(f"{name} {value:.3g}" for name, value in scalars(output).items())
+    return ", ".join(f"{name} {value:.3g}" for name, value in scalars(output).items() if name not in _FOR_PLOTS)
 
 
 def write_scalars(engine: Any, writer: Any) -> None:
@@ -111,4 +114,4 @@ def write_scalars(engine: Any, writer: Any) -> None:
         writer: a TensorBoard ``SummaryWriter``.
     """
     for name, value in scalars(engine.state.output).items():
-        writer.add_scalar(name, value, _clock(engine)[0])
+        writer.add_scalar(name, value, clock(engine)[0])
