@@ -46,6 +46,10 @@ def test_commands_of_the_readme_are_accepted(bundle: str, monkeypatch: pytest.Mo
         if words[0] == "cxraug":
             build_parser(words[1]).parse_args(words[1:])
             continue
+        if words[0] == "torchrun":
+            files = value_of(words[words.index("--config_file") + 1])
+            assert [Path(file).name for file in files] == ["train.json", "multi_gpu_train.json"]
+            continue  # run by test_several_processes
         assert words[:3] == ["python", "-m", "monai.bundle"]
         if words[3] in ("ckpt_export", "onnx_export"):
             continue  # run by test_exports
@@ -70,8 +74,20 @@ def test_settings_that_the_readme_names_exist(bundle: str) -> None:
 
 
 @EACH
+def test_readme_has_the_sections_of_the_model_zoo(bundle: str) -> None:
+    text = (ROOT / "bundles" / bundle / "docs" / "README.md").read_text()
+    wanted = ["Model Overview", "Data", "Training configuration", "Performance", "MONAI Bundle Commands"]
+    headings = re.findall(r"^## (.+)$", text, flags=re.M)
+    assert [name for name in headings if name in wanted] == wanted
+    assert headings[-2:] == ["References", "License"]
+
+
+@EACH
 def test_bundle_has_what_the_model_zoo_asks_for(bundle: str) -> None:
     folder = ROOT / "bundles" / bundle
+    assert all(file.stat().st_size <= 25 * 2**20 for file in folder.rglob("*") if file.is_file())
+    configs = {"train", "evaluate", "inference", "multi_gpu_train"}
+    assert configs <= {file.stem for file in (folder / "configs").glob("*.json")}
     for name in ("LICENSE", "docs/README.md", "configs/metadata.json", "configs/logging.conf", "models"):
         assert (folder / name).exists()
     assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()

@@ -22,6 +22,7 @@ from tests.bundles.test_bundle_docs import commands, value_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_pggan"
+CLASSIFIER = ROOT / "bundles" / "chest_xray_classification"
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +35,18 @@ def trained(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def given(bundle: Path, command: str) -> dict[str, str]:
+    """Options of the README's command."""
+    (words,) = [words for words in commands(bundle.name) if words[3] == command]
+    return dict(zip((name.removeprefix("--") for name in words[4::2]), words[5::2], strict=True))
+
+
 def options(command: str, trained: Path, latents: str) -> dict[str, Any]:
     """Options of the README's command, with this model's folder and latents for those in the text."""
-    (words,) = [words for words in commands(BUNDLE.name) if words[3] == command]
-    given = dict(zip((name.removeprefix("--") for name in words[4::2]), words[5::2], strict=True))
-    assert re.fullmatch(r"\[\d,64\]", given["input_shape"])
-    given["input_shape"] = given["input_shape"].replace("64", latents)
-    return {name: value_of(text.replace("output/edema", str(trained))) for name, text in given.items()}
+    texts = given(BUNDLE, command)
+    assert re.fullmatch(r"\[\d,64\]", texts["input_shape"])
+    texts["input_shape"] = texts["input_shape"].replace("64", latents)
+    return {name: value_of(text.replace("output/edema", str(trained))) for name, text in texts.items()}
 
 
 def expected(trained: Path, latents: Tensor) -> Tensor:
@@ -73,6 +79,51 @@ def test_onnx(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         latents = torch.randn(n, 16, generator=torch.Generator().manual_seed(n))
         (images,) = session.run(["image"], {"latent": latents.numpy()})
         np.testing.assert_allclose(images, expected(trained, latents), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def classifier(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a DenseNet-121 trained with the smoke overlay."""
+    out = tmp_path_factory.mktemp("classifier")
+    settings = {"manifest": str(manifest), "size": 32, "output_dir": str(out), "device": "cpu", "threads": 1}
+    files = [CLASSIFIER / "configs" / f"{name}.json" for name in ("train", "smoke")]
+    run_stage(files, {"bundle_root": str(CLASSIFIER), **settings})
+    return out
+
+
+def classifier_options(command: str, folder: Path) -> dict[str, Any]:
+    texts = given(CLASSIFIER, command)
+    assert re.fullmatch(r"\[\d,1,64,64\]", texts["input_shape"])
+    texts["input_shape"] = texts["input_shape"].replace("64", "32")
+    return {name: value_of(text.replace("output/plain", str(folder))) for name, text in texts.items()}
+
+
+def logits(folder: Path, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return load_model(folder).network(images)
+
+
+@pytest.mark.e2e
+def test_classifier_as_torchscript(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ckpt_export(**classifier_options("ckpt_export", classifier))
+    exported = torch.jit.load(classifier / "model.ts")
+    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(exported(images), logits(classifier, images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.e2e
+def test_classifier_as_onnx(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(ROOT)
+    onnx_export(**classifier_options("onnx_export", classifier))
+    session = onnxruntime.InferenceSession(classifier / "model.onnx")
+    for n in (1, 2, 5):
+        images = torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(n))
+        (found,) = session.run(["pred"], {"image": images.numpy()})
+        np.testing.assert_allclose(found, logits(classifier, images), atol=1e-4, rtol=0)
 
 
 class Conditional(nn.Module):
