@@ -60,6 +60,7 @@ _RANGES = {"seed": (0, 2**32 - 1), "fraction_seed": (0, 2**32 - 1), "threads": (
 _IDLE = frozenset(
     {"_desc_", "_meta_", "imports", "initialize", "run", "finalize", "bundle_root", "dataset_dir", "output_dir"}
     | {"device", "threads", "fingerprint", "keep_checkpoint"}
+    | {"val_interval", "validate"}
     | {"grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
 )
 #: settings that name what must be there.

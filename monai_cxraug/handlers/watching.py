@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,6 +85,31 @@ class Watch:
             for name, value in found.items():
                 self.writer.add_scalar(name, value, clock(engine)[0])
         self._since = None
+
+
+class WatchAuroc:
+    """Writes each finding's AUROC when a validation ends, at the step where training stands.
+
+    Args:
+        writer: TensorBoard ``SummaryWriter``.
+        metric: a ``MaskedAUROC`` that the validation has filled.
+        findings: names behind its columns, in order.
+        epoch_length: steps of one of the trainer's epochs, which the validator is told.
+    """
+
+    def __init__(self, writer: Any, metric: Any, findings: Sequence[str], epoch_length: int) -> None:
+        self.writer, self.metric, self.findings, self.epoch_length = writer, metric, tuple(findings), epoch_length
+
+    def attach(self, engine: Engine) -> None:
+        """Register on a validator."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write; a finding that lacks a class has no AUROC."""
+        areas = self.metric.aggregate("none").tolist()
+        known = {name: area for name, area in zip(self.findings, areas, strict=True) if math.isfinite(area)}
+        for name, area in known.items():
+            self.writer.add_scalar(f"AUROC/{name}", area, engine.state.epoch * self.epoch_length)
 
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
