@@ -23,8 +23,9 @@ from monai_cxraug.interop.answers import Answers, answer_files
 from monai_cxraug.interop.archive import Archive, Instance, Progress, RefusedError, Study, list_studies, present
 from monai_cxraug.interop.captures import Finder, build_map, choose_findings, describe_answer, draw_map
 from monai_cxraug.interop.device import Device
+from monai_cxraug.interop.discretion import discreet
 from monai_cxraug.interop.journal import Journal
-from monai_cxraug.interop.pull import Pull, Pulled, make_private, write_dicom
+from monai_cxraug.interop.pull import Pull, Pulled, make_private, sweep, write_dicom
 from monai_cxraug.interop.queries import Query
 from monai_cxraug.interop.reports import Answer, build_report
 from monai_cxraug.interop.sources import describe_source
@@ -105,11 +106,12 @@ class Classify:
             CxrAugError: the archive does not answer or does not take an object, or the folder cannot be used. What is
                 done stays done.
         """
+        studies = list_studies(self.archive, query)
+        new = [self._unreported(study) for study in studies]
         make_private(self.out)
-        with locked(self.out / _LOCK):
+        with locked(self.out / _LOCK), discreet():
             self.objects.mkdir(parents=True, exist_ok=True)
-            studies = list_studies(self.archive, query)
-            new = [self._unreported(study) for study in studies]
+            sweep(self.objects)
             journal = Journal(self.objects / _JOURNAL)
             pulled = Pull(self.archive, self.out / _IMAGES, self.progress).run(query, new)
             refused = self._work_off(pulled, journal)

@@ -129,7 +129,7 @@ class WebArchive:
         except (requests.exceptions.SSLError, requests.exceptions.InvalidURL) as error:
             mend = "check the address; REQUESTS_CA_BUNDLE names the certificates of your own authority"
             raise InputError(self.url, "must show a certificate that holds", _reason(error), mend) from None
-        except (requests.RequestException, OSError) as error:
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             mend = "check address and network; the same command continues"
             raise UnreachableError(self.url, "must be a server that answers", _reason(error), mend) from None
         except CxrAugError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from monai_cxraug.artifacts import atomic_path, file_hash, locked, write_csv, write_json
 from monai_cxraug.errors import InputError
 from monai_cxraug.interop.archive import Archive, Instance, Progress, RefusedError, Study, list_studies
+from monai_cxraug.interop.discretion import discreet
 from monai_cxraug.interop.identity import MANUFACTURER
 from monai_cxraug.interop.journal import Journal
 from monai_cxraug.interop.queries import Query
@@ -86,7 +87,8 @@ class Pull:
         wanted = list_studies(self.archive, query) if studies is None else studies
         images = [image for study in wanted for image in study.images]
         make_private(self.out)
-        with locked(self.out / _LOCK):
+        with locked(self.out / _LOCK), discreet():
+            sweep(self.out)
             journal = Journal(self.out / _JOURNAL)
             fresh = sum(self._copy(image, journal, number, len(images)) for number, image in enumerate(images, 1))
             there = tuple(image for image in images if image.uid not in self.left_out)
@@ -136,6 +138,13 @@ def make_private(folder: Path) -> None:
             raise PermissionError(13, "no right to write")
     except OSError as error:
         raise InputError(folder, "must be a folder that can be written", error.strerror, "choose another") from None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half-written in a folder and one level below; its lock must be held."""
+    for pattern in (".*.dcm", "*/.*.dcm", ".*.json", ".*.jsonl", ".*.csv"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 def write_dicom(path: Path, dataset: Dataset) -> None:

@@ -20,7 +20,7 @@ from monai_cxraug.errors import StateError
 from monai_cxraug.interop.archive import Archive, Progress
 from monai_cxraug.interop.identifiers import derive_uid
 from monai_cxraug.interop.identity import MANUFACTURER
-from monai_cxraug.interop.pull import SYNTHETIC_DATA, write_dicom
+from monai_cxraug.interop.pull import SYNTHETIC_DATA, sweep, write_dicom
 from monai_cxraug.interop.sources import UTF8
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ class SyntheticSet:
             rule, mend = "only synthetic images are exported as such", "give a set of cxraug sample"
             raise StateError(manifest.path, rule, f"source {unlike[0]!r}", mend)
         provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
+        pack = Pack(folder, manifest)
         parts = [manifest.hash(), file_hash(folder / "pack.npy"), content_hash(provenance)]
-        return cls(manifest, Pack(folder, manifest), provenance, content_hash(parts)[:16])
+        return cls(manifest, pack, provenance, content_hash(parts)[:16])
 
     @property
     def generator(self) -> str:
@@ -191,6 +192,7 @@ class ExportSet:
         self._refuse_other(made)
         self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out / _LOCK):
+            sweep(self.out)
             self._write_about(made, complete=False)
             names = made.manifest["image"].tolist()
             rows = [
