@@ -81,7 +81,7 @@ class Archive(Protocol):
         """Store one object; one that is there already stays as it is."""
 
 
-class PatientArchive:
+class PersistentArchive:
     """An archive that is waited for when it goes away in the middle of the work.
 
     Every request can be repeated without harm: objects keep their identifiers.
@@ -156,11 +156,11 @@ def open_archive(url: str, patience: float = 60.0) -> Archive:
     if parts.scheme in ("http", "https") and parts.hostname:
         from monai_cxraug.interop.dicomweb import WebArchive
 
-        return PatientArchive(WebArchive(str(url)), patience)
+        return PersistentArchive(WebArchive(str(url)), patience)
     if parts.scheme == "dicom" and parts.hostname:
         from monai_cxraug.interop.dimse import DimseArchive
 
-        return PatientArchive(DimseArchive(str(url)), patience)
+        return PersistentArchive(DimseArchive(str(url)), patience)
     mend = "for example https://pacs.example.org/dicom-web or dicom://pacs.example.org:104/ARCHIVE"
     raise ConfigError("--url", "must be the address of a DICOMweb service or of a DICOM node", repr(url), mend)
 

@@ -1,6 +1,6 @@
 """What goes from a radiograph's header into an object that is made of it: its patient, its study, and where it lies.
 
-Texts are written anew in UTF-8 (ISO_IR 192), and a value that breaks its own rule is left empty, so that one bad header
+Texts are to be written anew in UTF-8 (ISO_IR 192), and a value that breaks its own rule is left empty, so that one bad header
 does not keep a report out of the archive.
 """
 
@@ -37,7 +37,6 @@ def describe_source(dataset: Dataset) -> Dataset:
     from pydicom.dataset import Dataset
 
     source = Dataset()
-    source.SpecificCharacterSet = UTF8
     for keyword in _IDENTIFIERS:
         setattr(source, keyword, str(dataset[keyword].value))
     for keyword in _TEXTS:

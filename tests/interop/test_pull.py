@@ -15,7 +15,7 @@ from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 from monai_cxraug.errors import InputError, StateError
-from monai_cxraug.interop.archive import Instance, PatientArchive, UnreachableError, list_studies
+from monai_cxraug.interop.archive import Instance, PersistentArchive, UnreachableError, list_studies
 from monai_cxraug.interop.pull import Pull
 from monai_cxraug.interop.queries import Query
 from tests.interop.objects import MemoryArchive, break_at, radiograph
@@ -173,7 +173,7 @@ def test_nobody_waits_for_an_archive_that_never_answered() -> None:
     archive = MemoryArchive()
     archive.hook = break_at(0)
     with pytest.raises(UnreachableError):
-        PatientArchive(archive, 3600).fetch(Instance("1.2", "1.3", "1.4"))
+        PersistentArchive(archive, 3600).fetch(Instance("1.2", "1.3", "1.4"))
 
 
 def test_an_archive_that_went_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_an_archive_that_went_away_is_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(module.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     memory = MemoryArchive(*images(1))
-    patient = PatientArchive(memory, 60, said.append)
+    patient = PersistentArchive(memory, 60, said.append)
     image = list_studies(patient, QUERY)[0].images[0]
 
     def gone_for_half_a_minute(number: int) -> None:
