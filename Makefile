@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow check format-check lint types test-fast format clean
+.PHONY: help .venv demo test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -26,6 +26,9 @@ test: $(READY) ## run all tests but those marked slow, gpu or service
 
 test-slow: $(READY) ## run the tests marked slow
 	@$(RUN) pytest -m 'slow and not gpu and not service' $(ARGS)
+
+test-service: $(READY) ## run the tests marked service, which start Orthanc on a loopback port
+	@$(RUN) pytest -m 'service and not slow and not gpu' $(ARGS)
 
 # `make check test` runs the fast tests once: as a part of `test`.
 check: format-check lint types $(if $(filter test,$(MAKECMDGOALS)),,test-fast) ## format, lint, types and fast tests

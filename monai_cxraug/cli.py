@@ -19,7 +19,7 @@ from monai_cxraug.errors import ConfigError, CxrAugError, nearest
 
 _INTERRUPTED = 130
 #: what the parser keeps for itself beside the options.
-_OWN = frozenset({"command", "call", "parser", "dry_run", "quiet", "json"})
+_OWN = frozenset({"command", "action", "call", "parser", "dry_run", "quiet", "json"})
 #: settings of a request; what a source takes beside them is one of its own options.
 _SHARED = ("images", "labels", "lists", "count")
 _CLOSING = "A wrong input ends with one line that says how to mend it, and exit status 2."
@@ -61,6 +61,15 @@ _EXAMPLES = {
   cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",
     "bundles copy": """\
   cxraug bundles copy my_bundles""",
+    "pacs pull": """\
+  cxraug pacs pull --url https://pacs/dicom-web --query Modality=DX --query StudyDate=20260101-20261231 --out pulled
+  cxraug pacs pull --url dicom://pacs:104/ARCHIVE --query AccessionNumber=A17 --out pulled""",
+    "pacs classify": """\
+  cxraug pacs classify runs/demo/cells/plain-f1-s0 --url https://pacs/dicom-web --query Modality=DX --out reports
+  cxraug pacs classify model.pt --url https://pacs/dicom-web --query StudyDate=20260105- --out out --maps 3 --store""",
+    "pacs export": """\
+  cxraug pacs export synthetic/edema --out synthetic_dicom
+  cxraug pacs export synthetic/edema --out synthetic_dicom --url https://pacs/dicom-web""",
     "doctor": """\
   cxraug doctor
   cxraug doctor --json > machine.json""",
@@ -111,6 +120,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_calibrate(commands)
     _add_bundles(commands)
+    _add_pacs(commands)
     _add_machine(commands)
     return parser
 
@@ -370,6 +380,37 @@ def _add_bundles(commands: Any) -> None:
     copy.add_argument("dir", metavar="DIR", help="folder that holds none of them yet")
 
 
+def _add_pacs(commands: Any) -> None:
+    pacs = commands.add_parser("pacs", help="radiographs from an archive, reports and synthetic images to it")
+    actions = pacs.add_subparsers(dest="action", required=True, metavar="ACTION")
+    pull = _add(actions, "pull", "copy radiographs for cxraug prepare dicom", _pull_studies, _EXAMPLES["pacs pull"])
+    _add_archive(pull)
+    pull.add_argument("--out", required=True, metavar="DIR", help="folder for the files, one an image")
+    summary = "report on radiographs that this model has not reported on yet"
+    classify = _add(actions, "classify", summary, _classify_studies, _EXAMPLES["pacs classify"])
+    classify.add_argument("checkpoint", metavar="MODEL", help="cell of a run, model file or bundle folder")
+    _add_archive(classify)
+    classify.add_argument("--out", required=True, metavar="DIR", help="folder for images, reports and maps")
+    classify.add_argument("--maps", type=int, metavar="N", help="activation maps of an image, at most (1)")
+    classify.add_argument("--store", action="store_true", help="store reports and maps in the archive")
+    summary = "write a synthetic set as DICOM that says so, of no patient"
+    export = _add(actions, "export", summary, _export_synthetic, _EXAMPLES["pacs export"])
+    export.add_argument("synthetic", metavar="SET", help="synthetic set: its folder or manifest.csv")
+    export.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
+    _add_archive(export, required=False)
+
+
+def _add_archive(command: argparse.ArgumentParser, required: bool = True) -> None:
+    where = "https://HOST/dicom-web or dicom://HOST:PORT/AET; who asks: CXRAUG_PACS_USER and _PASSWORD, or ~/.netrc"
+    command.add_argument("--url", required=required, metavar="URL", help=where)
+    if required:
+        says = "for example StudyDate=20260101-20260131; several of one keyword mean any of them"
+        command.add_argument("--query", action="append", required=True, metavar="KEYWORD=VALUE", help=says)
+    command.add_argument(
+        "--patience", type=float, metavar="S", help="seconds to wait for an archive that goes away (60)"
+    )
+
+
 def _add_machine(commands: Any) -> None:
     _add(commands, "doctor", "what this machine can do, what is missing, and how to get it", _doctor)
     completion = _add(commands, "completion", "print a script that completes commands in a shell", _completion)
@@ -547,6 +588,18 @@ def _completion(args: argparse.Namespace) -> _Call:
         return [script]
 
     return _Call(write, f"print the completion script of {args.shell}")
+
+
+def _pull_studies(args: argparse.Namespace) -> _Stage:
+    return _config("pacs_pull", _options(args))
+
+
+def _classify_studies(args: argparse.Namespace) -> _Stage:
+    return _config("pacs_classify", _options(args))
+
+
+def _export_synthetic(args: argparse.Namespace) -> _Stage:
+    return _config("pacs_export", _options(args))
 
 
 def _config(name: str, settings: Mapping[str, Any]) -> _Stage:

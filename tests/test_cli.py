@@ -32,6 +32,9 @@ COMMANDS = (
     "sample",
     "predict",
     "bundles copy",
+    "pacs pull",
+    "pacs classify",
+    "pacs export",
     "doctor",
     "completion",
 )
@@ -101,6 +104,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             "configs/plan_experiment.json",
             {"experiment": "e.yaml", "set": [], "out": "r", "assume": {"auroc": "0.7"}},
         ),
+        (
+            "pacs pull --url u --query Modality=DX --query StudyDate=20260101- --out o",
+            "configs/pacs_pull.json",
+            {"url": "u", "query": ["Modality=DX", "StudyDate=20260101-"], "out": "o"},
+        ),
+        (
+            "pacs classify m --url u --query Modality=DX --out o --maps 3 --store --patience 5",
+            "configs/pacs_classify.json",
+            {"checkpoint": "m", "url": "u", "query": ["Modality=DX"], "out": "o"}
+            | {"maps": 3, "store": True, "patience": 5},
+        ),
+        ("pacs export s --out o", "configs/pacs_export.json", {"synthetic": "s", "out": "o"}),
         ("report r", "configs/report.json", {"run_folder": "r"}),
         ("report r --language ko", "configs/report.json", {"run_folder": "r", "language": "ko"}),
         (
@@ -212,7 +227,7 @@ def test_every_example_of_the_help_is_a_command_line(
     with pytest.raises(SystemExit):
         main(["--help"])
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  cxraug ")]
-    assert {tuple(line[1:3]) if line[1] == "bundles" else line[1] for line in lines} == {
+    assert {tuple(line[1:3]) if line[1] in ("bundles", "pacs") else line[1] for line in lines} == {
         tuple(command.split()) if " " in command else command for command in COMMANDS
     }
     assert [main(line[1:]) for line in lines] == [0] * len(lines)
@@ -284,6 +299,15 @@ def test_wrong_usage_is_one_line_and_status_two(
         ("sample none --finding Edema --n 2 --out {out}", "none: must be a model file, or a folder that holds"),
         ("predict none --images . --out {out}", "none: must be a model file, or a folder that holds"),
         ("bundles copy {file}", "must be a folder that can be written"),
+        ("pacs pull --url http://127.0.0.1:9/x --query Modality=DX --out {out}", "must be a server that answers;"),
+        ("pacs pull --url dicom://127.0.0.1:9/X --query Modality=DX --out {out}", "must be a DICOM node that"),
+        ("pacs pull --url http://a:b@localhost --query Modality=DX --out {out}", "--url: may not carry a password"),
+        ("pacs pull --url pacs --query Modality=DX --out {out}", "--url: must be the address of a DICOMweb"),
+        ("pacs pull --url http://x --query Modalty=DX --out {out}", "unknown keyword; found 'Modalty'; did you"),
+        ("pacs pull --url http://x --query StudyDate=2026 --out {out}", "must be a day or a range of days; found"),
+        ("pacs pull --url http://x --query Modality --out {out}", "--query Modality: must read Keyword=value"),
+        ("pacs classify none --url http://x --query Modality=DX --out {out}", "none: must be a model file"),
+        ("pacs export {out}/none --out {out}/new", "{out}/none: manifest must exist"),
     ],
 )
 def test_bad_input_is_one_line_status_two_and_writes_nothing(

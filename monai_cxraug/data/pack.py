@@ -156,7 +156,7 @@ def _open_array(path: Path) -> NDArray[Any]:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(path, "pack must exist", "nothing there", "run 'cxraug prepare'") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise InputError(path, "must be a pack", error, "run 'cxraug prepare' again") from None
     if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
         found = f"{array.dtype} {array.shape}"
