@@ -1,0 +1,220 @@
+"""From parsed arguments to what is to be done: a stage of a configuration, or a call."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from monai_cxraug.console import deliver
+from monai_cxraug.errors import ConfigError
+
+#: what the parser keeps for itself beside the options.
+_OWN: Final = frozenset({"command", "action", "call", "parser", "dry_run", "quiet", "json"})
+#: settings of a request; what a source takes beside them is one of its own options.
+_SHARED: Final = ("images", "labels", "lists", "count")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A configuration to run.
+
+    Args:
+        files: a base and its overlays.
+        settings: that differ from it.
+        made: file to name in the end, where the stage itself does not.
+    """
+
+    files: Sequence[Path]
+    settings: Mapping[str, Any]
+    made: Path | None = None
+
+    def run(self) -> list[Any]:
+        """Run it; returns what it made."""
+        from monai_cxraug.bundle_config import run_stage
+
+        results = run_stage(self.files, self.settings)
+        if self.made is None:
+            return results
+        deliver(self.made)
+        return [self.made]
+
+    def check(self) -> list[Any]:
+        """Check all that can be checked without doing it; returns the command by which MONAI would run it."""
+        from monai_cxraug.bundle_config import check_stage
+
+        check_stage(self.files, self.settings)
+        files = [str(file) for file in self.files]
+        words = ["python", "-m", "monai.bundle", "run", "--config_file", files[0] if len(files) == 1 else repr(files)]
+        for name, value in self.settings.items():
+            words += [f"--{name}", value if isinstance(value, str) else repr(value)]
+        deliver(shlex.join(words))
+        return [words]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that is no stage.
+
+    Args:
+        run: does it; returns what it made.
+        intent: what would be done, in words.
+    """
+
+    run: Callable[[], list[Any]]
+    intent: str
+
+    def check(self) -> list[Any]:
+        """Say what would be done."""
+        deliver(self.intent)
+        return [self.intent]
+
+
+def prepare(args: argparse.Namespace) -> Stage:
+    from monai_cxraug.data.request import SOURCES
+    from monai_cxraug.data.sources.options import options_of
+
+    settings = _options(args)
+    own = [name for name in options_of(SOURCES[args.source]) if name in settings and name not in _SHARED]
+    options = {name: settings.pop(name) for name in own}
+    return _config("prepare", {**settings, "options": options} if options else settings)
+
+
+def filter_images(args: argparse.Namespace) -> Stage:
+    return _config("filter", _options(args))
+
+
+def histogram(args: argparse.Namespace) -> Stage:
+    return _config("histogram", _options(args))
+
+
+def phantom(args: argparse.Namespace) -> Call:
+    def write() -> list[Any]:
+        from monai_cxraug.data.sources.phantom.layouts import write_layout
+
+        folder = write_layout(args.layout, args.out, args.count, args.size, args.seed)
+        deliver(folder)
+        return [folder]
+
+    return Call(write, f"write {args.count} images of {args.size} px in the layout {args.layout} into {args.out}")
+
+
+def run(args: argparse.Namespace) -> Stage:
+    return _config("run_experiment", {**_options(args), **_files(args)})
+
+
+def plan(args: argparse.Namespace) -> Stage:
+    assumed = _pairs("--assume", args.assume, "auroc=0.75")
+    return _config("plan_experiment", {**_options(args), **_files(args), "assume": assumed})
+
+
+def evaluate(args: argparse.Namespace) -> Stage:
+    return _config("evaluate", {**_options(args), "where": _where(args)})
+
+
+def report(args: argparse.Namespace) -> Stage:
+    return _config("report", _options(args))
+
+
+def sample(args: argparse.Namespace) -> Stage:
+    settings = _options(args)
+    settings |= {"checkpoint": settings.pop("generator"), "output_dir": settings.pop("out")}
+    return _bundle("chest_xray_pggan", settings, made=Path(args.out) / "manifest.csv")
+
+
+def predict(args: argparse.Namespace) -> Stage:
+    settings = {"checkpoint": args.model, "images": args.images, "output_dir": args.out, "maps": args.maps}
+    return _bundle("chest_xray_classification", settings, made=Path(args.out) / "predictions.csv")
+
+
+def calibrate(args: argparse.Namespace) -> Stage:
+    images = {"manifest": args.manifest, "split": args.split, "where": _where(args)}
+    settings = {"checkpoint": args.model, "summary#rule": args.rule, "summary#say": True}
+    return _bundle("chest_xray_classification", {**settings, **images}, "evaluate", "calibrate")
+
+
+def copy_bundles(args: argparse.Namespace) -> Call:
+    def copy() -> list[Any]:
+        from monai_cxraug.resources import copy_bundles
+
+        folders = copy_bundles(args.dir)
+        for folder in folders:
+            deliver(folder)
+        return list(folders)
+
+    return Call(copy, f"copy every bundle into {args.dir}")
+
+
+def doctor(args: argparse.Namespace) -> Call:
+    def look() -> list[Any]:
+        from monai_cxraug.doctor import as_values, describe, examine
+
+        found = examine()
+        deliver(describe(found))
+        return [as_values(found)]
+
+    return Call(look, "look at versions, devices, decoders and optional parts")
+
+
+def completion(args: argparse.Namespace) -> Call:
+    def write() -> list[Any]:
+        try:
+            import shtab
+        except ImportError:
+            mend = "pip install 'monai-cxraug[completion]'"
+            raise ConfigError("completion", "needs the package shtab", "none", mend) from None
+        from monai_cxraug.cli.parser import build_parser
+
+        script = shtab.complete(build_parser("prepare"), shell=args.shell)
+        deliver(script)
+        return [script]
+
+    return Call(write, f"print the completion script of {args.shell}")
+
+
+def pull_studies(args: argparse.Namespace) -> Stage:
+    return _config("pacs_pull", _options(args))
+
+
+def classify_studies(args: argparse.Namespace) -> Stage:
+    return _config("pacs_classify", _options(args))
+
+
+def export_synthetic(args: argparse.Namespace) -> Stage:
+    return _config("pacs_export", _options(args))
+
+
+def _config(name: str, settings: Mapping[str, Any]) -> Stage:
+    from monai_cxraug.resources import resource_root
+
+    return Stage([resource_root() / "configs" / f"{name}.json"], settings)
+
+
+def _bundle(name: str, settings: Mapping[str, Any], *stages: str, made: Path | None = None) -> Stage:
+    from monai_cxraug.bundle_config import bundle_file
+
+    files = [bundle_file(name, stage) for stage in stages or ("inference",)]
+    return Stage(files, {"bundle_root": str(files[0].parents[1]), **settings}, made)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in vars(args).items() if key not in _OWN and value is not None}
+
+
+def _files(args: argparse.Namespace) -> dict[str, Any]:
+    """The experiment, alone as a text, with overlays as a list."""
+    return {"experiment": args.experiment if len(args.experiment) > 1 else args.experiment[0]}
+
+
+def _where(args: argparse.Namespace) -> dict[str, str]:
+    return _pairs("--where", args.where, "resample=area")
+
+
+def _pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise ConfigError(f"{option} {text}", "must read NAME=VALUE", repr(text), f"for example {example}")
+    return dict(text.split("=", 1) for text in texts)
