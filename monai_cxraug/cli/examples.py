@@ -8,14 +8,14 @@ EXAMPLES: Final = {
     "prepare": """\
   cxraug prepare nih --images nih_64.zip --size 64 --out data/nih64
   cxraug prepare phantom --count 600 --out data/phantom""",
+    "phantom": """\
+  cxraug phantom chexpert --count 600 --out phantoms/chexpert
+  cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
     "filter": """\
   cxraug filter data/nih64 --out data/nih64_filtered
   cxraug filter data/nih64/manifest.csv --filters unsharp minimum --out data/nih64_sharp""",
     "histogram": """\
   cxraug histogram data/nih64 --contrast equalise --out equalised.svg""",
-    "phantom": """\
-  cxraug phantom chexpert --count 600 --out phantoms/chexpert
-  cxraug phantom skin --count 200 --size 224 --out phantoms/skin""",
     "plan": """\
   cxraug plan configs/experiments/demo.yaml
   cxraug plan configs/experiments/system_e_imbalance.yaml --assume auroc=0.75 --assume correlation=0.6""",
@@ -24,11 +24,14 @@ EXAMPLES: Final = {
   cxraug run configs/experiments/nih_first_light.yaml --smoke --out runs/smoke
   cxraug run configs/experiments/nih_first_light.yaml --set seeds=[0] --set budget.threads=1 --out runs/one_seed
   cxraug run configs/experiments/nih_first_light.yaml --scheduler local[2]""",
-    "evaluate": """\
-  cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
     "report": """\
   cxraug report runs/demo
   cxraug report runs/demo --language ko""",
+    "evaluate": """\
+  cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
+    "calibrate": """\
+  cxraug calibrate runs/demo/cells/plain-f1-s0 --manifest data/ours/manifest.csv
+  cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",
     "sample": """\
   cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
@@ -36,11 +39,6 @@ EXAMPLES: Final = {
     "predict": """\
   cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions
   cxraug predict model.pt --images export.zip --out predictions --maps 5""",
-    "calibrate": """\
-  cxraug calibrate runs/demo/cells/plain-f1-s0 --manifest data/ours/manifest.csv
-  cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",
-    "bundles copy": """\
-  cxraug bundles copy my_bundles""",
     "pacs pull": """\
   cxraug pacs pull --url https://pacs/dicom-web --query Modality=DX --query StudyDate=20260101-20261231 --out pulled
   cxraug pacs pull --url dicom://pacs:104/ARCHIVE --query AccessionNumber=A17 --out pulled""",
@@ -50,6 +48,8 @@ EXAMPLES: Final = {
     "pacs export": """\
   cxraug pacs export synthetic/edema --out synthetic_dicom
   cxraug pacs export synthetic/edema --out synthetic_dicom --url https://pacs/dicom-web""",
+    "bundles copy": """\
+  cxraug bundles copy my_bundles""",
     "doctor": """\
   cxraug doctor
   cxraug doctor --json > machine.json""",
