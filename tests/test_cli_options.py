@@ -68,10 +68,10 @@ def test_quiet_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "data" / "pack.npy").is_file()
     assert not console.is_quiet()
-    assert main([*PHANTOM.split(), "--out", str(tmp_path / "data"), "--fit", "none", "--quiet"]) == 2
+    assert main(["filter", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new"), "--quiet"]) == 2
     said = capfd.readouterr()
     assert said.out == ""
-    assert "invalid choice" in said.err
+    assert "manifest must exist" in said.err
 
 
 def test_json_is_one_object_and_all_else_goes_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def test_settings_that_the_readme_names_exist(bundle: str) -> None:
         set(json.loads((ROOT / "bundles" / bundle / "configs" / f"{stage}.json").read_text()))
         for stage in ("train", "evaluate", "inference")
     ]
-    assert {name.split("#")[0] for name, _ in settings} <= set.union(*known)
+    assert {name.split("#")[0] for name, _ in settings} <= set.union(*known) | {"tracking"}  # of MONAI itself
 
 
 @EACH
