@@ -1,7 +1,7 @@
 """What goes from a radiograph's header into an object that is made of it: its patient, its study, and where it lies.
 
-Texts are to be written anew in UTF-8 (ISO_IR 192), and a value that breaks its own rule is left empty, so that one bad header
-does not keep a report out of the archive.
+Texts are to be written anew in UTF-8 (ISO_IR 192), and a value that breaks its own rule is left empty, so that one bad
+header does not keep a report out of the archive.
 """
 
 from __future__ import annotations
