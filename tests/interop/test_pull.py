@@ -84,6 +84,14 @@ def test_a_file_cut_short_is_fetched_again(tmp_path: Path) -> None:
     assert pulled_files(tmp_path / "out") == before
 
 
+def test_what_a_kill_left_half_written_goes(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".1.2.3.dcm.abcdefgh.dcm", ".pulled.csv.abcdefgh.csv", ".journal.jsonl.abcdefgh.jsonl"):
+        (tmp_path / "out" / name).write_bytes(b"half")
+    Pull(MemoryArchive(*images(1)), tmp_path / "out").run(QUERY)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_the_table_says_what_is_there(tmp_path: Path) -> None:
     archive = MemoryArchive(*images(2))
     Pull(archive, tmp_path / "out").run(Query.parse("PatientID=P1"), list_studies(archive, QUERY)[:1])
