@@ -5,13 +5,14 @@ ARGS ?=
 VENV := .venv
 READY := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
+LABEL := $(or $(CXRAUG_LABEL_VENV),.venv-label)
 FAST := not slow and not gpu and not service and not e2e
 
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-service check format-check lint types test-fast format clean
+.PHONY: help .venv demo label test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -56,8 +57,11 @@ bench-%: ## run benchmarks/bench_TOPIC.py in an environment of its own, with its
 	@$(MAKE) .venv-bench-$*/.installed
 	@.venv-bench-$*/bin/python benchmarks/bench_$*.py $(ARGS)
 
+label: $(LABEL)/.installed ## serve a classifier in MONAI Label: make label MODEL=runs/demo/cells/plain-f1-s0 STUDIES=radiographs
+	@$(LABEL)/bin/python apps/monailabel_cxraug/serve.py $(if $(MODEL),'$(MODEL)') $(if $(STUDIES),'$(STUDIES)') $(ARGS)
+
 clean: ## remove environments, caches and build outputs; runs/ stays
-	rm -rf $(VENV) .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-label .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(READY) ## make the environment, once
@@ -87,3 +91,8 @@ $(READY): pyproject.toml constraints.txt $(wildcard monai_cxraug/*/*.c monai_cxr
 	$(call install,-e . -r $<)
 	@if [ -f benchmarks/requirements-$*-nodeps.txt ]; then rm -f $@; \
 	  $(@D)/bin/python -m pip install --quiet --no-deps -r benchmarks/requirements-$*-nodeps.txt && touch $@; fi
+
+# MONAI Label runs with pydicom 2.4 and numpy 1 only, so its environment is its own.
+$(LABEL)/.installed: $(wildcard apps/monailabel_cxraug/requirements*.txt) pyproject.toml constraints.txt
+	$(call install,-e '.[codecs]' -r apps/monailabel_cxraug/requirements.txt)
+	@rm -f $@; $(@D)/bin/python -m pip install --quiet --no-deps -r apps/monailabel_cxraug/requirements-nodeps.txt && touch $@

@@ -63,13 +63,47 @@ class MapEntry:
     label: float | None
 
 
+class ActivationMapper:
+    """Makes class activation maps: Grad-CAM (Selvaraju et al., ICCV 2017; MONAI's).
+
+    It leaves hooks in the network, so one mapper is made for a network and kept.
+
+    Args:
+        network: ``[N, C, H, W]`` to logits ``[N, K]``, and ``activation_layer``.
+        size: side of the images in pixels.
+
+    Attributes:
+        layer: that is looked at: the deepest stage with at least 4 places a side.
+        places: its places a side.
+    """
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        self.network = network
+        self.layer, self.places = cast(LooksAt, network).activation_layer(size)
+        # MONAI's own scaling maps the largest to 0 and the smallest to 1
+        self._look = GradCAM(nn_module=network, target_layers=self.layer, postprocessing=lambda heat: heat)
+
+    def __call__(self, images: torch.Tensor, column: int) -> NDArray[np.float32]:
+        """Return the maps of one finding, ``[N, H, W]`` in [0, 1]; the strongest place of each is 1, if it has any.
+
+        Args:
+            images: ``[N, C, H, W]`` in [0, 1].
+            column: of the finding among the logits.
+        """
+        device = next(self.network.parameters()).device
+        with torch.enable_grad():
+            heats = self._look(images.to(device), class_idx=column)[:, 0].detach().cpu().numpy()
+        strongest = heats.max(axis=(1, 2), keepdims=True)
+        scaled: NDArray[np.float32] = heats / np.maximum(strongest, np.finfo(np.float32).tiny)
+        return scaled
+
+
 class ActivationMaps:
     """Writes class activation maps when an evaluation completes; it comes after the handler that writes predictions.
 
-    Grad-CAM (Selvaraju et al., ICCV 2017; MONAI's) at the deepest stage with at least 4 places a side. Of each finding:
-    the images with it that were thought likeliest to have it, those with it thought least likely, and those without it
-    thought likeliest; where no label is known, those thought likeliest. A map shows where evidence came from, not where
-    the finding is, and its scale is its own: the strongest place of every map is drawn alike.
+    Of each finding: the images with it that were thought likeliest to have it, those with it thought least likely, and
+    those without it thought likeliest; where no label is known, those thought likeliest. A map shows where evidence
+    came from, not where the finding is, and its scale is its own: the strongest place of every map is drawn alike.
 
     Args:
         folder: to write into, emptied before: ``<finding>/*.png`` and ``maps.json``.
@@ -101,18 +135,16 @@ class ActivationMaps:
         shutil.rmtree(self.folder, ignore_errors=True)
         if not table.images:
             return
-        layer, places = cast(LooksAt, self.network).activation_layer(self.dataset[0][IMAGE].shape[-1])
-        # MONAI's own scaling maps the largest to 0 and the smallest to 1
-        look = GradCAM(nn_module=self.network, target_layers=layer, postprocessing=lambda heat: heat)
+        look = ActivationMapper(self.network, self.dataset[0][IMAGE].shape[-1])
         shown = table.findings if self.findings is None else self.findings
         require_findings(shown, table.findings, "maps_of")
         entries = [
             entry for finding in shown for entry in self._draw_finding(look, table, table.findings.index(finding))
         ]
-        document = {"layer": layer, "places": places, "maps": [asdict(entry) for entry in entries]}
+        document = {"layer": look.layer, "places": look.places, "maps": [asdict(entry) for entry in entries]}
         write_json(self.folder / "maps.json", SCHEMA, document)
 
-    def _draw_finding(self, look: GradCAM, table: Predictions, column: int) -> list[MapEntry]:
+    def _draw_finding(self, look: ActivationMapper, table: Predictions, column: int) -> list[MapEntry]:
         """Draw all maps of a finding, in one pass through the network."""
         telling = choose_telling(table, column, self.count)
         chosen = [(row, kind, number) for kind, rows in telling.items() for number, row in enumerate(rows, start=1)]
@@ -121,10 +153,7 @@ class ActivationMaps:
         images = torch.stack(
             [torch.as_tensor(self.dataset[row][IMAGE]).as_subclass(torch.Tensor) for row, *_ in chosen]
         )
-        device = next(self.network.parameters()).device
-        with torch.enable_grad():
-            heats = look(images.to(device), class_idx=column)[:, 0].detach().cpu().numpy()
-        drawn = zip(chosen, images.float().numpy(), heats, strict=True)
+        drawn = zip(chosen, images.float().numpy(), look(images, column), strict=True)
         return [self._draw(table, column, *place, image, heat) for place, image, heat in drawn]
 
     def _draw(
@@ -137,7 +166,6 @@ class ActivationMaps:
         image: NDArray[np.float32],
         heat: NDArray[np.float32],
     ) -> MapEntry:
-        heat = heat / max(float(heat.max()), float(np.finfo(np.float32).tiny))
         finding = table.findings[column]
         file = f"{_safe(finding)}/{_safe(kind)}_{number}.png"
         picture = beside(image, heat)
@@ -169,6 +197,22 @@ def choose_telling(table: Predictions, column: int, count: int) -> Mapping[str, 
     return chosen
 
 
+def tint(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay a map over an image.
+
+    Args:
+        image: ``[C, H, W]`` in [0, 1].
+        heat: ``[H, W]`` in [0, 1]; where it is 0, the image stays as it is.
+
+    Returns:
+        RGB, ``[H, W, 3]``.
+    """
+    grey = np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3)) * 255.0
+    cover = _STRENGTH * np.clip(heat, 0, 1)[..., None]
+    pixels: NDArray[np.uint8] = np.clip(np.rint(grey + (_TINT - grey) * cover), 0, 255).astype(np.uint8)
+    return pixels
+
+
 def beside(image: NDArray[np.float32], heat: NDArray[np.float32]) -> Image.Image:
     """Draw an image, and to its right the same under its map.
 
@@ -179,11 +223,9 @@ def beside(image: NDArray[np.float32], heat: NDArray[np.float32]) -> Image.Image
     Returns:
         RGB picture, enlarged by a whole factor to about 224 px a side.
     """
-    grey = np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3)) * 255.0
-    cover = _STRENGTH * np.clip(heat, 0, 1)[..., None]
-    both = np.concatenate([grey, np.zeros_like(grey[:, :1]), grey + (_TINT - grey) * cover], axis=1)
+    plain = tint(image, np.zeros_like(heat))
+    pixels = np.concatenate([plain, np.zeros_like(plain[:, :1]), tint(image, heat)], axis=1)
     factor = max(1, round(_SIDE / image.shape[-1]))
-    pixels = np.clip(np.rint(both), 0, 255).astype(np.uint8)
     return Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
