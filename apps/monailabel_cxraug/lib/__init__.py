@@ -1,1 +1,1 @@
-"""What the app adds to MONAI Label: one answer to one radiograph. Only ``task`` and ``series`` know MONAI Label."""
+"""What the app adds to MONAI Label: one answer to one radiograph. Only ``task`` and ``datastores`` know MONAI Label."""
