@@ -1,7 +1,7 @@
 """What starting costs: the command line, importing the package, and a second stage in the same process.
 
-The figures are seconds of whole processes, of stages in the last row. The ratio is the extra time that is allowed divided
-by the extra time measured.
+The figures are seconds of whole processes, of stages in the last row. The ratio is the extra time allowed divided by
+the extra time measured.
 """
 
 from __future__ import annotations

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,7 +20,7 @@ from monai_cxraug import __version__
 from monai_cxraug.data.datasets import PackDataset
 from monai_cxraug.data.readers.radiograph import Radiograph
 from monai_cxraug.data.resampling import inner_size
-from monai_cxraug.handlers.activation_maps import LooksAt
+from monai_cxraug.handlers.activation_maps import ActivationMapper, tint
 from monai_cxraug.interop import concepts
 from monai_cxraug.interop.device import NAME, Device
 from monai_cxraug.interop.identity import MANUFACTURER, STATEMENT
@@ -39,14 +38,12 @@ SERIES_NUMBER: Final = 9502
 DESCRIPTION: Final = "cxraug activation maps (research use only)"
 #: longest side of a picture; a radiograph of 4,000 px tells no more under a map of some 16 places a side.
 _LEAST, _MOST = 512, 1024
-_TINT: Final = np.array([255.0, 122.0, 0.0])
-_STRENGTH: Final = 0.6
 _STRIP: Final = 44
 
 
 @dataclass(frozen=True)
 class Finder:
-    """Grad-CAM (Selvaraju et al., ICCV 2017; MONAI's) of a classifier.
+    """Class activation maps of a classifier.
 
     Args:
         device: the classifier.
@@ -66,16 +63,11 @@ class Finder:
             float32 ``[S, S]`` in [0, 1] each; the strongest place of every map is 1.
         """
         image = torch.as_tensor(dataset[row][IMAGE]).as_subclass(torch.Tensor)[None]
-        with torch.enable_grad():
-            heats = [self._look(image, class_idx=column)[0, 0].detach().numpy() for column in columns]
-        return [heat / max(float(heat.max()), float(np.finfo(np.float32).tiny)) for heat in heats]
+        return [self._look(image, column)[0] for column in columns]
 
     @cached_property
-    def _look(self) -> GradCAM:
-        network = load_model(self.device.path, "classifier").network
-        layer, _ = cast(LooksAt, network).activation_layer(self.device.size)
-        # MONAI's own scaling maps the largest to 0 and the smallest to 1
-        return GradCAM(nn_module=network, target_layers=layer, postprocessing=lambda heat: heat)
+    def _look(self) -> ActivationMapper:
+        return ActivationMapper(load_model(self.device.path, "classifier").network, self.device.size)
 
 
 def choose_findings(answers: Sequence[Answer], most: int) -> list[int]:
@@ -107,9 +99,8 @@ def draw_map(radiograph: Radiograph, heat: Heat, line: str) -> NDArray[np.uint8]
     height, width = _shown_size(radiograph)
     grey = Image.fromarray(np.rint(radiograph.pixels * 255).astype(np.uint8)).resize((width, height))
     cover = np.asarray(Image.fromarray(_unpad(heat, radiograph)).resize((width, height), Image.Resampling.BILINEAR))
-    base = np.asarray(grey, dtype=np.float32)[..., None].repeat(3, axis=2)
-    tinted = base + (_TINT - base) * (_STRENGTH * np.clip(cover, 0, 1))[..., None]
-    return np.concatenate([np.rint(tinted).astype(np.uint8), _strip(line, width)])
+    tinted = tint(np.asarray(grey, dtype=np.float32)[None] / 255, cover)
+    return np.concatenate([tinted, _strip(line, width)])
 
 
 def _shown_size(radiograph: Radiograph) -> tuple[int, int]:
