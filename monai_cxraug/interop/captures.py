@@ -99,7 +99,7 @@ def draw_map(radiograph: Radiograph, heat: Heat, line: str) -> NDArray[np.uint8]
     height, width = _shown_size(radiograph)
     grey = Image.fromarray(np.rint(radiograph.pixels * 255).astype(np.uint8)).resize((width, height))
     cover = np.asarray(Image.fromarray(_unpad(heat, radiograph)).resize((width, height), Image.Resampling.BILINEAR))
-    tinted = tint(np.asarray(grey, dtype=np.float32)[None] / 255, cover)
+    tinted = tint(np.asarray(grey, dtype=np.float32)[None] / np.float32(255), cover)
     return np.concatenate([tinted, _strip(line, width)])
 
 
