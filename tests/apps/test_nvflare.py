@@ -18,6 +18,7 @@ import torch
 from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.networks.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "apps" / "nvflare" / "write_job.py"
@@ -55,7 +56,7 @@ def load(script: Path) -> ModuleType:
     return module
 
 
-JOB = load(SCRIPT)
+JOB, COLLECTING = load(SCRIPT), load(SCRIPT.with_name("collect_model.py"))
 
 
 def make_site(folder: Path, count: int, findings: tuple[str, ...] = FINDINGS) -> Path:
@@ -130,6 +131,28 @@ def test_what_is_there_stays_and_overlays_exist(sites: list[Path]) -> None:
         JOB.write_job([JOB.read_site(1, sites[0])], JOB.Plan(FINDINGS), sites[1])
     with pytest.raises(ConfigError, match="loss_alpha"):
         JOB.check_overlays(["loss_alhpa"])
+
+
+def test_global_model_becomes_a_model_file(sites: list[Path], tmp_path: Path) -> None:
+    job, space = write(sites, tmp_path / "job", "--overlay", "contrast_equalise"), tmp_path / "space"
+    weights = torch.load(job / "server/bundle/models/initial.pt", weights_only=True)
+    averaged = {name: value.double() if value.dtype == torch.int64 else value for name, value in weights.items()}
+    place = space / "server/simulate_job/app_server"
+    place.mkdir(parents=True)
+    torch.save({"model": averaged, "train_conf": {}}, place / "FL_global_model.pt")
+    COLLECTING.collect(job, space, tmp_path / "model.pt")
+    model = load_model(tmp_path / "model.pt", "classifier")
+    assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
+    assert (model.about["findings"], model.about["size"]) == (list(FINDINGS), SIZE)
+    assert (model.about["contrast"], model.about["flip_averaging"]) == ("equalise", False)
+    assert model.about["patients_seen"] == sorted(f"p{k}" for k in range(80) if k % 4 < 2)
+
+
+def test_a_simulation_must_have_run(sites: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        COLLECTING.main([str(write(sites, tmp_path / "job")), str(tmp_path), "--out", str(tmp_path / "model.pt")])
+    assert stop.value.code == 2
+    assert "run the simulator first" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="session")
