@@ -65,7 +65,8 @@ def radiograph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """A wide 12-bit DICOM image with a rescale and a window; its pixels are not square."""
     file = tmp_path_factory.mktemp(request.param) / "chest.dcm"
     tags = {"PixelSpacing": [0.2, 0.15], "WindowCenter": 1200, "WindowWidth": 1800, "RescaleSlope": 1}
-    more = {"RescaleIntercept": -300, "RescaleType": "US", "Modality": "DX", "BodyPartExamined": "CHEST"}
+    more = {"RescaleIntercept": -300, "RescaleType": "US", "Modality": "DX"}
+    more |= {"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2", "SOPInstanceUID": "2.25.3"}
     words = (ramp(0, 4095) * np.linspace(0.3, 1, ramp(0, 4095).shape[1])).astype(np.uint16)
     file.write_bytes(encode(make_dicom(words, PhotometricInterpretation=request.param, **tags, **more)))
     return file
@@ -161,6 +162,7 @@ def test_the_application(
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     said = json.loads((tmp_path / "out" / "findings.json").read_text())
     expected, columns = answers(trained, radiograph, tmp_path / "own")
+    assert (said["study"], said["series"]) == ("2.25.1", "2.25.2")
     found = said["findings"]
     assert [one["finding"] for one in found] == list(FINDINGS)
     assert_allclose([one["probability"] for one in found], expected, atol=1e-4)
