@@ -6,13 +6,15 @@ VENV := .venv
 READY := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 LABEL := $(or $(CXRAUG_LABEL_VENV),.venv-label)
+NVFLARE := $(or $(CXRAUG_NVFLARE_VENV),.venv-nvflare)
+DEPLOY := $(or $(CXRAUG_DEPLOY_VENV),.venv-deploy)
 FAST := not slow and not gpu and not service and not e2e
 
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo label test test-slow test-service check format-check lint types test-fast format clean
+.PHONY: help .venv .venv-nvflare .venv-deploy demo label test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -61,10 +63,14 @@ label: $(LABEL)/.installed ## serve a classifier in MONAI Label: make label MODE
 	@$(LABEL)/bin/python apps/monailabel_cxraug/serve.py $(if $(MODEL),'$(MODEL)') $(if $(STUDIES),'$(STUDIES)') $(ARGS)
 
 clean: ## remove environments, caches and build outputs; runs/ stays
-	rm -rf $(VENV) .venv-label .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(READY) ## make the environment, once
+
+.venv-nvflare: $(NVFLARE)/.installed ## make the environment of NVFlare; Python 3.11 (docs/federated.md)
+
+.venv-deploy: $(DEPLOY)/.installed ## make the environment of MONAI Deploy (docs/monai_deploy.md)
 
 # torch comes first and alone, so that a build already chosen for the machine (CPU, CUDA) is kept by all that follows.
 # The mark is written last: an installation that failed is tried again.
@@ -96,3 +102,11 @@ $(READY): pyproject.toml constraints.txt $(wildcard monai_cxraug/*/*.c monai_cxr
 $(LABEL)/.installed: $(wildcard apps/monailabel_cxraug/requirements*.txt) pyproject.toml constraints.txt
 	$(call install,-e '.[codecs]' -r apps/monailabel_cxraug/requirements.txt)
 	@rm -f $@; $(@D)/bin/python -m pip install --quiet --no-deps -r apps/monailabel_cxraug/requirements-nodeps.txt && touch $@
+
+# monai-nvflare asks for NVFlare 2.7 and Python before 3.12.
+$(NVFLARE)/.installed: apps/nvflare/requirements.txt pyproject.toml constraints.txt
+	$(call install,-c constraints.txt -e . -r $<)
+
+# What the SDK brings pins protobuf lower than constraints.txt does.
+$(DEPLOY)/.installed: apps/monai_deploy/requirements.txt pyproject.toml constraints.txt
+	$(call install,-e . -r $<)

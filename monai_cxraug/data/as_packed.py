@@ -1,0 +1,100 @@
+"""One loaded image as a pack would hold it: what a classifier sees where images come one by one, without a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import MetaKeys, TransformBackends, convert_to_dst_type, convert_to_numpy
+
+from monai_cxraug.data.pack import quantise, to_unit
+from monai_cxraug.data.resampling import Fit, fit_square
+from monai_cxraug.errors import ConfigError, InputError, nearest
+from monai_cxraug.transforms.functional.contrast import CONTRASTS
+
+#: bits in which images are packed that ``cxraug predict`` is asked about; the same here, for the same probabilities.
+_DEPTH: Final = 16
+
+
+class AsPacked(Transform):
+    """Fit an image into a square by area, round it as a pack does, and change its contrast as the model's images were.
+
+    Args:
+        size: side of the square in pixels.
+        contrast: change of contrast; a key of :data:`~monai_cxraug.transforms.functional.contrast.CONTRASTS`, or None.
+        fit: ``"pad"``, ``"squash"`` or ``"crop"``, as ``cxraug prepare`` knows them.
+
+    Raises:
+        ConfigError: the change of contrast is unknown.
+    """
+
+    backend = [TransformBackends.NUMPY]  # noqa: RUF012 - MONAI's own way to declare it
+
+    def __init__(self, size: int, contrast: str | None = None, fit: Fit = "pad") -> None:
+        if contrast is not None and contrast not in CONTRASTS:
+            hint = nearest(str(contrast), CONTRASTS)
+            raise ConfigError("contrast", "unknown change of contrast", repr(contrast), hint)
+        self.size, self.contrast, self.fit = size, contrast, fit
+
+    def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
+        """Fit one image.
+
+        Args:
+            image: ``[H, W]`` in [0, 1], row 0 at the top; pixels are as high and wide as its affine matrix says.
+
+        Returns:
+            The same kind of array, float32 ``[1, size, size]`` in [0, 1].
+
+        Raises:
+            InputError: another shape.
+        """
+        pixels = convert_to_numpy(image).astype("float32")
+        if pixels.ndim != 2:
+            raise InputError("image", "must be one grey picture [H, W]", list(pixels.shape), "give one image at a time")
+        square = fit_square(pixels, self.size, self.fit, _aspect(image))
+        packed = torch.from_numpy(to_unit(quantise(square, _DEPTH)))[None]  # [1, H, W]
+        changed = packed if self.contrast is None else CONTRASTS[self.contrast](packed)
+        result: NdarrayOrTensor = convert_to_dst_type(changed, image, dtype=changed.dtype)[0]
+        return result
+
+
+class AsPackedd(MapTransform):
+    """Dictionary version of :class:`AsPacked`.
+
+    Args:
+        keys: images.
+        size: see :class:`AsPacked`.
+        contrast: likewise.
+        fit: likewise.
+        allow_missing_keys: whether an absent key is no error.
+    """
+
+    backend = AsPacked.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: int,
+        contrast: str | None = None,
+        fit: Fit = "pad",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.packed = AsPacked(size, contrast, fit)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fit the images of a sample."""
+        sample = dict(data)
+        for key in self.key_iterator(sample):
+            sample[key] = self.packed(sample[key])
+        return sample
+
+
+def _aspect(image: NdarrayOrTensor) -> float:
+    """Height of a pixel over its width, from the affine matrix that our reader gives an image."""
+    affine = image.meta.get(MetaKeys.AFFINE) if isinstance(image, MetaTensor) else None
+    return 1.0 if affine is None else abs(float(affine[0, 0]) / float(affine[1, 1]))
