@@ -51,7 +51,7 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     """
     a, b = feature_pair(features_a, features_b)
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
-    shared, total = shared_spread(a - mean_a, b - mean_b)
+    shared, total = shared_spread(a, b)
     return max(0.0, float(np.square(mean_a - mean_b).sum()) + total - 2 * shared)
 
 

@@ -97,14 +97,26 @@ def test_frechet_fast_and_slow_ways_agree(n: int, decay: float, monkeypatch: pyt
     assert found == pytest.approx(frechet_distance(a @ turn, b @ turn), rel=1e-8)
 
 
+def by_eigenvalues(a: np.ndarray, b: np.ndarray, allowed: float) -> float | None:
+    return covariances._by_eigenvalues(covariances._covariance(a), covariances._covariance(b), allowed)
+
+
 def test_frechet_takes_the_fast_way_only_where_it_is_exact() -> None:
-    a, b = (x - x.mean(axis=0) for x in RNG(0).normal(size=(2, 700, 600)))  # several blocks
-    assert covariances._by_eigenvalues(a, b, 1e-7) == pytest.approx(
-        np.linalg.svd(covariances._root(a) @ covariances._root(b).T, compute_uv=False).sum(), rel=1e-12
-    )
+    a, b = RNG(0).normal(size=(2, 700, 600)) + 3  # several blocks
+    roots = covariances._root(a), covariances._root(b)
+    expected = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    assert by_eigenvalues(a, b, 1e-7) == pytest.approx(expected, rel=1e-12)
     flat = a * np.r_[np.ones(500), np.full(100, 1e-9)]
-    assert covariances._by_eigenvalues(a, flat, 1e-7) is None
-    assert covariances._by_eigenvalues(np.where(np.arange(600) < 500, a, 0), b, 1e9) is None  # not definite
+    assert by_eigenvalues(a, flat, 1e-7) is None
+    assert by_eigenvalues(np.where(np.arange(600) < 500, a, 0), b, 1e9) is None  # not definite
+
+
+@pytest.mark.parametrize("rows", [3, 64, 1000])
+def test_a_covariance_in_blocks_is_numpys(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(covariances, "_CENTRED", 300 * 37)  # 37 rows at once
+    monkeypatch.setattr(covariances, "_BLOCK", 128)
+    x = RNG(1).normal(size=(rows, 300)) * np.geomspace(1, 1e-3, 300) + 100
+    np.testing.assert_allclose(covariances._covariance(x), np.cov(x, rowvar=False), rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize(("n", "size", "share"), [(400, 30, 1e-10), (1000, 120, 1e-10), (40, 60, 1e-4)])
