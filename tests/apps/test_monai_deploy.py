@@ -31,6 +31,8 @@ APP = ROOT / "apps" / "monai_deploy"
 BUNDLE = ROOT / "bundles" / "chest_xray_classification"
 FINDINGS = ("Edema", "Mass", "Fibrosis")
 SIZE = 32
+#: Digital X-Ray Image Storage - For Presentation.
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
 PATIENT = "a-patient-that-was-seen"
 
 PACKAGING = load(APP / "package_bundle.py")
@@ -65,7 +67,7 @@ def radiograph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """A wide 12-bit DICOM image with a rescale and a window; its pixels are not square."""
     file = tmp_path_factory.mktemp(request.param) / "chest.dcm"
     tags = {"PixelSpacing": [0.2, 0.15], "WindowCenter": 1200, "WindowWidth": 1800, "RescaleSlope": 1}
-    more = {"RescaleIntercept": -300, "RescaleType": "US", "Modality": "DX"}
+    more = {"RescaleIntercept": -300, "RescaleType": "US", "Modality": "DX", "SOPClassUID": DX}
     more |= {"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2", "SOPInstanceUID": "2.25.3"}
     words = (ramp(0, 4095) * np.linspace(0.3, 1, ramp(0, 4095).shape[1])).astype(np.uint16)
     file.write_bytes(encode(make_dicom(words, PhotometricInterpretation=request.param, **tags, **more)))
