@@ -223,6 +223,7 @@ def test_updates_equal_plain_ones(loss: AdversarialLoss, condition: str, on: str
         if regularise:
             expected["penalty"] = plain_penalty(loss, d, batch, fake.detach(), alpha)
             total = total + expected["penalty"]
+        expected["real_score"], expected["fake_score"] = real_scores.mean(), fake_scores.mean()
         expected["wasserstein"] = real_scores.mean() - fake_scores.mean()
         grads = d_adam.step(d, total)
         values = updates.critic(batch, phase, regularise, keep=True)
