@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
+import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, TransformBackends, convert_to_dst_type, convert_to_numpy
+from numpy.typing import NDArray
 
 from monai_cxraug.data.pack import quantise, to_unit
 from monai_cxraug.data.resampling import Fit, fit_square
@@ -18,6 +20,20 @@ from monai_cxraug.transforms.functional.contrast import CONTRASTS
 
 #: bits in which images are packed that ``cxraug predict`` is asked about; the same here, for the same probabilities.
 _DEPTH: Final = 16
+
+
+def round_as_packed(square: NDArray[np.float32], contrast: str | None) -> torch.Tensor:
+    """Round a fitted image as a pack does, and change its contrast.
+
+    Args:
+        square: ``[H, W]`` in [0, 1].
+        contrast: a key of :data:`~monai_cxraug.transforms.functional.contrast.CONTRASTS`, or None.
+
+    Returns:
+        float32 ``[1, H, W]`` in [0, 1].
+    """
+    packed = torch.from_numpy(to_unit(quantise(square, _DEPTH)))[None]
+    return packed if contrast is None else CONTRASTS[contrast](packed)
 
 
 class AsPacked(Transform):
@@ -56,8 +72,7 @@ class AsPacked(Transform):
         if pixels.ndim != 2:
             raise InputError("image", "must be one grey picture [H, W]", list(pixels.shape), "give one image at a time")
         square = fit_square(pixels, self.size, self.fit, _aspect(image))
-        packed = torch.from_numpy(to_unit(quantise(square, _DEPTH)))[None]  # [1, H, W]
-        changed = packed if self.contrast is None else CONTRASTS[self.contrast](packed)
+        changed = round_as_packed(square, self.contrast)
         result: NdarrayOrTensor = convert_to_dst_type(changed, image, dtype=changed.dtype)[0]
         return result
 

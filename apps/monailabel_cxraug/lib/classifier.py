@@ -15,18 +15,15 @@ from numpy.typing import NDArray
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.bundle_config import bundle_file, refuse_active
 from monai_cxraug.calibration import Calibration
-from monai_cxraug.data.pack import quantise, to_unit
+from monai_cxraug.data.as_packed import round_as_packed
 from monai_cxraug.data.readers import Radiograph
 from monai_cxraug.errors import find_cause
 from monai_cxraug.handlers.activation_maps import ActivationMapper
 from monai_cxraug.labels import require_findings
 from monai_cxraug.networks.weights import Model
 from monai_cxraug.predictions import Predictions
-from monai_cxraug.transforms.functional.contrast import CONTRASTS
 
 BUNDLE = "chest_xray_classification"
-#: bits in which ``cxraug predict`` packs what it is asked about; the same here, for the same probabilities.
-_DEPTH = 16
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,7 @@ class ChestClassifier:
 
     def prepare(self, radiograph: Radiograph) -> torch.Tensor:
         """Return what the network sees of a radiograph, float32 ``[1, 1, size, size]`` in [0, 1]."""
-        image = torch.from_numpy(to_unit(quantise(radiograph.resized(self.size), _DEPTH)))[None]
-        contrast = self.model.about.get("contrast")
-        return (image if contrast is None else CONTRASTS[contrast](image))[None]
+        return round_as_packed(radiograph.resized(self.size), self.model.about.get("contrast"))[None]
 
     def answer(self, image: torch.Tensor) -> list[Finding]:
         """Return what is said of every finding, in the model's order."""
