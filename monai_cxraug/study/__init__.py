@@ -1,0 +1,1 @@
+"""The perceptual test set and its reader study: distort, build, serve, analyse."""
