@@ -14,12 +14,17 @@ from monai_cxraug import __version__
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.errors import CxrAugError, InputError, StateError
 from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.encoder_decoder import EncoderDecoder
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 
 SCHEMA = "cxraug.model/1"
 
 #: kind of model to its network class; a file names a kind, never a class.
-KINDS: dict[str, Callable[..., nn.Module]] = {"classifier": Classifier, "pggan": ProgressiveGenerator}
+KINDS: dict[str, Callable[..., nn.Module]] = {
+    "classifier": Classifier,
+    "pggan": ProgressiveGenerator,
+    "distortion": EncoderDecoder,
+}
 #: where a model lies inside a folder: a cell or generator of a run, or a bundle.
 _PLACES = ("model.pt", "models/model.pt")
 
