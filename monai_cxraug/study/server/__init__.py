@@ -1,0 +1,1 @@
+"""The reader-study web page: one process, one SQLite file, no torch; ``monai_cxraug.study.serving`` starts it."""
