@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import numpy as np
 import torch
+from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
 from monai_cxraug.artifacts import file_hash, read_json
@@ -31,19 +32,21 @@ class Distorter:
 
     Args:
         model: of kind ``distortion``; it works on the device of its network.
+        inferer: how the network is called; default as it is.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, inferer: Inferer | None = None) -> None:
+        self.model, self.inferer = model, inferer or SimpleInferer()
         self.corruption = Corruption(**model.about["corruption"])
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> Self:
+    def load(cls, path: str | Path, device: str = "cpu", inferer: Inferer | None = None) -> Self:
         """Load a network.
 
         Args:
             path: model file, or a folder that holds one.
             device: where it works.
+            inferer: how the network is called; default as it is.
 
         Raises:
             InputError: missing or unreadable.
@@ -51,7 +54,7 @@ class Distorter:
         """
         model = load_model(path, "distortion")
         model.network.to(device)
-        return cls(model)
+        return cls(model, inferer)
 
     @property
     def name(self) -> str:
@@ -68,23 +71,27 @@ class Distorter:
         """Patients whose images trained it, or the network whose features it was trained with."""
         return frozenset(self.model.about["patients_seen"])
 
-    def corrupt(self, images: Tensor, seed: int) -> Tensor:
-        """What the network sees of images ``[N, C, H, W]`` in [0, 1]; image k depends on itself, seed and k alone.
+    def corrupt(self, images: Tensor, seed: int, start: int = 0) -> Tensor:
+        """What the network sees of images ``[N, C, H, W]`` in [0, 1], numbered from ``start``.
+
+        The one of image k is a function of that image, the seed and k alone.
 
         Raises:
             ConfigError: the seed is negative.
         """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigError("seed", "must be a whole number of at least 0", repr(seed), "give --seed 0")
-        states = (np.random.SeedSequence([seed, number]).generate_state(1) for number in range(len(images)))
+        numbers = range(start, start + len(images))
+        states = (np.random.SeedSequence([seed, number]).generate_state(1) for number in numbers)
         return self.corruption(images, [int(state[0]) for state in states])
 
-    def __call__(self, images: Tensor, seed: int) -> Tensor:
+    def __call__(self, images: Tensor, seed: int, start: int = 0) -> Tensor:
         """Distort images.
 
         Args:
             images: float ``[N, C, H, W]`` in [0, 1]; sides as the network takes them.
             seed: of the corruption; of no effect where nothing is drawn.
+            start: number of the first image, where they are a part of many.
 
         Returns:
             float32 of the same shape in [0, 1], on the CPU.
@@ -94,9 +101,10 @@ class Distorter:
             ConfigError: the seed is negative.
         """
         device = next(self.model.network.parameters()).device
-        given = self.corrupt(images.float(), seed)
+        given = self.corrupt(images.float(), seed, start)
         with torch.inference_mode():
-            made = [self.model.network(part.to(device)).float().cpu() for part in given.split(_CHUNK)]
+            parts = (self.inferer(part.to(device), self.model.network) for part in given.split(_CHUNK))
+            made = [part.float().cpu() for part in parts]
         return torch.cat(made).clamp(0.0, 1.0) if made else images.float()
 
 

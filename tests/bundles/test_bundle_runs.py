@@ -1,4 +1,4 @@
-"""Both bundles as a user runs them: ``python -m monai.bundle run`` in processes of their own, killed and resumed."""
+"""All bundles as a user runs them: ``python -m monai.bundle run`` in processes of their own, killed and resumed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,27 @@ GENERATOR = Bundle(
     scalars=("critic_loss", "generator_loss", "resolution", "alpha"),
     given={"finding": "Edema"},
 )
-BOTH = pytest.mark.parametrize("bundle", [CLASSIFIER, GENERATOR], ids=lambda bundle: bundle.name)
+DISTORTER = Bundle(
+    "chest_xray_distortion",
+    {
+        "size": 32,
+        "layers": 3,
+        "width": 4,
+        "dropout_layers": 1,
+        "adversarial_weight": 0.05,
+        "discriminator_layers": 2,
+        "discriminator_width": 4,
+        "steps": 96,
+        "epoch_length": 4,
+        "batch_size": 4,
+        "grid_images": 192,
+        "threads": 1,
+        "device": "cpu",
+    },
+    steps=96,
+    scalars=("loss", "pixel", "adversarial", "critic_loss"),
+)
+EACH = pytest.mark.parametrize("bundle", [CLASSIFIER, GENERATOR, DISTORTER], ids=lambda bundle: bundle.name)
 
 
 def train(bundle: Bundle, out: Path, manifest: Path, **changes: Any) -> None:
@@ -89,7 +109,7 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     return written
 
 
-@BOTH
+@EACH
 def test_every_stage_runs_by_monai(bundle: Bundle, start: Start, manifest: Path, tmp_path: Path) -> None:
     out, samples = tmp_path / "out", tmp_path / "inference"
     size = {"size": 32} if bundle is CLASSIFIER else {}
@@ -98,12 +118,14 @@ def test_every_stage_runs_by_monai(bundle: Bundle, start: Start, manifest: Path,
     if bundle is CLASSIFIER:
         images = write_pngs(tmp_path / "pngs", manifest)
         inferring = start(command(bundle, "inference", samples, checkpoint=out, images=images))
-    else:
+    elif bundle is GENERATOR:
         inferring = start(command(bundle, "inference", samples, checkpoint=out, finding="Edema", n=5, seed=1))
+    else:
+        inferring = start(command(bundle, "inference", samples, checkpoint=out, manifest=manifest, seed=1))
     finish(evaluating)
     finish(inferring)
-    check = check_classifier if bundle is CLASSIFIER else check_generator
-    check(out, samples)
+    checks = {CLASSIFIER.name: check_classifier, GENERATOR.name: check_generator, DISTORTER.name: check_distorter}
+    checks[bundle.name](out, samples)
 
 
 def write_pngs(folder: Path, manifest: Path) -> Path:
@@ -133,7 +155,21 @@ def check_generator(out: Path, inference: Path) -> None:
     assert (inference / "manifest.csv").exists()
 
 
-@BOTH
+def check_distorter(out: Path, inference: Path) -> None:
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {"mae", "psnr", "ssim", "mae_given", "psnr_given", "ssim_given"} <= set(metrics)
+    assert metrics["n"] == 16
+    assert np.load(inference / "pack.npy").shape == (16, 32, 32)
+    provenance = json.loads((inference / "provenance.json").read_text())
+    assert provenance["seed"] == 1
+    assert len(provenance["patients_seen"]) == 16
+    with (inference / "manifest.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["source"] for row in rows} == {"filtered"}
+    assert {row["distorted_from"] + "+" + row["distortion"] for row in rows} == {row["image"] for row in rows}
+
+
+@EACH
 def test_killed_stopped_and_interrupted_training_ends_as_if_nothing_happened(
     bundle: Bundle, start: Start, manifest: Path, tmp_path: Path
 ) -> None:
@@ -161,7 +197,7 @@ def wait_for_new(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-@BOTH
+@EACH
 def test_training_is_watched_repeated_and_guarded(bundle: Bundle, manifest: Path, tmp_path: Path) -> None:
     train(bundle, tmp_path, manifest)
     check_events(bundle, tmp_path / "tensorboard")
@@ -190,9 +226,12 @@ def check_events(bundle: Bundle, folder: Path) -> None:
         assert [point.step for point in events.Images("samples")] == [256, 512]
         assert events.Scalars("resolution")[-1].value == 16
         assert events.Scalars("alpha")[-1].step == 480, "scalars are drawn over images seen"
+    if bundle is DISTORTER:
+        assert [point.step for point in events.Images("samples")] == [192, 384]
+        assert events.Scalars("loss")[-1].step == 360, "scalars are drawn over images seen"
 
 
-@BOTH
+@EACH
 def test_metadata_and_network_are_verified(bundle: Bundle, start: Start) -> None:
     meta = f"bundles/{bundle.name}/configs/metadata.json"
     schema = ROOT / SCHEMA

@@ -23,6 +23,7 @@ from tests.bundles.test_bundle_docs import commands, value_of
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_pggan"
 CLASSIFIER = ROOT / "bundles" / "chest_xray_classification"
+DISTORTION = ROOT / "bundles" / "chest_xray_distortion"
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,45 @@ def test_classifier_as_onnx(classifier: Path, monkeypatch: pytest.MonkeyPatch) -
         images = torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(n))
         (found,) = session.run(["pred"], {"image": images.numpy()})
         np.testing.assert_allclose(found, logits(classifier, images), atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def distorter(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a denoising autoencoder trained with the smoke overlay."""
+    out = tmp_path_factory.mktemp("distorter")
+    settings = {"manifest": str(manifest), "output_dir": str(out), "device": "cpu", "threads": 1}
+    files = [DISTORTION / "configs" / f"{name}.json" for name in ("train", "smoke")]
+    run_stage(files, {"bundle_root": str(DISTORTION), "skips": 2, "upsampling": "bilinear", **settings})
+    return out
+
+
+def distorter_options(command: str, folder: Path) -> dict[str, Any]:
+    texts = given(DISTORTION, command)
+    assert re.fullmatch(r"\[\d,1,64,64\]", texts["input_shape"])
+    return {name: value_of(text.replace("output/autoencoder", str(folder))) for name, text in texts.items()}
+
+
+@pytest.mark.e2e
+def test_distorter_as_torchscript(distorter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ckpt_export(**distorter_options("ckpt_export", distorter))
+    exported = torch.jit.load(distorter / "model.ts")
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(exported(images), logits(distorter, images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.e2e
+def test_distorter_as_onnx(distorter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(ROOT)
+    onnx_export(**distorter_options("onnx_export", distorter))
+    session = onnxruntime.InferenceSession(distorter / "model.onnx")
+    for n in (1, 2, 5):
+        images = torch.rand(n, 1, 64, 64, generator=torch.Generator().manual_seed(n))
+        (found,) = session.run(["pred"], {"image": images.numpy()})
+        np.testing.assert_allclose(found, logits(distorter, images), atol=1e-4, rtol=0)
 
 
 class Conditional(nn.Module):
