@@ -158,6 +158,7 @@ class ServeStudy:
 
         config = uvicorn.Config(
             app,
+            interface="asgi3",
             access_log=False,  # addresses of readers are nobody's business
             log_level="warning",
             server_header=False,

@@ -33,6 +33,7 @@ def get_session(site: Site, call: Call) -> Reply:
     """Tell whether somebody is signed in, and how one may sign in."""
     code = _signed_in(site, call)
     known = {"signed_in": bool(code), "csrf": csrf_token(call.cookies[site.cookie(READER)]) if code else ""}
+    known["admin"] = site.sessions.holder(call.cookies.get(site.cookie("admin"), "")) == ADMIN
     needs_access = bool(site.access_digest)
     title = site.study.info.get("title", "") if code or not needs_access else ""
     return Reply.of({**known, "title": title, "access": needs_access, "enrolment": site.enrolment_open})

@@ -77,7 +77,7 @@ def hash_name(name: str) -> int:
 def _draw(rng: np.random.Generator, size: int) -> Image.Image:
     """A picture that looks a little like a chest: two dark fields, ribs, noise."""
     y, x = np.mgrid[0:size, 0:size] / size
-    lungs = sum(np.exp(-(((x - c) / 0.13) ** 2 + ((y - 0.48) / 0.28) ** 2) ** 2) for c in (0.31, 0.69))
+    lungs = sum(np.exp(-((((x - c) / 0.13) ** 2 + ((y - 0.48) / 0.28) ** 2) ** 2)) for c in (0.31, 0.69))
     ribs = 0.06 * np.sin(38 * (y + 0.5 * (x - 0.5) ** 2)) * lungs
     picture = 0.78 - 0.55 * lungs + ribs + rng.normal(0, 0.02, (size, size)) + 0.1 * np.exp(-(((x - 0.5) / 0.06) ** 2))
     return Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))

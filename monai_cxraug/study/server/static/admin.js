@@ -142,7 +142,7 @@ function readerRow(reader) {
     cell(reader.started ? [bar, say("span", reader.finished ? "done" : "progress", { class: reader.finished ? "done" : "" }, { done: reader.answered, total: reader.total })].map((one) => one) : say("span", "not_begun", { class: "soft" }), "text"),
     ...["2afc", "jnd", "turing"].map((task) => cell(seconds(reader.median_ms[task]))),
     cell(reader.sentinels ? `${reader.sentinels_right} / ${reader.sentinels}` : "–"),
-    cell(reader.seen ? new Date(reader.seen).toLocaleString(getLanguage(), { dateStyle: "medium", timeStyle: "short" }) : "–", "text"));
+    cell(reader.seen ? new Date(reader.seen).toLocaleString(getLanguage(), { dateStyle: "short", timeStyle: "short" }) : "–", "text"));
 }
 
 async function leave() {
@@ -153,4 +153,4 @@ async function leave() {
 
 setLanguage(preferredLanguage());
 showEntry();
-refresh();
+if ((await get("/api/session").catch(() => ({}))).admin) refresh();

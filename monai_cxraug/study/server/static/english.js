@@ -68,8 +68,8 @@ export const ENGLISH = {
   reset: "Reset view",
 
   training: "Training",
-  right_answer: "Right.",
-  wrong_answer: "Not quite. The answer was: {expected}.",
+  right_answer: "Correct.",
+  wrong_answer: "Not quite: the answer is “{expected}”.",
   next: "Next",
   progress: "{done} of {total}",
   progress_label: "Progress",

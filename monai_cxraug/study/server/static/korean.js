@@ -69,7 +69,7 @@ export const KOREAN = {
 
   training: "연습",
   right_answer: "맞았습니다.",
-  wrong_answer: "아쉽지만 틀렸습니다. 정답: {expected}",
+  wrong_answer: "아쉽지만 틀렸습니다. 정답은 ‘{expected}’입니다.",
   next: "다음",
   progress: "{total}개 중 {done}개",
   progress_label: "진행 상황",

@@ -39,8 +39,9 @@ export class TrialScreen {
     this.choice = "";
     this.panes = PLACES[task].map((place) => this.#pane(place));
     this.viewer = new Viewer(this.panes.map((pane) => pane.querySelector("canvas")), task !== "jnd");
-    this.stage = el("div", { class: `stage ${task}` }, this.panes);
-    this.answers = el("div", { class: "answers" });
+    this.message = el("p", { class: "message" }); // where the images of a JND trial are not
+    this.stage = el("div", { class: `stage task-${task}` }, this.panes, this.message);
+    this.answers = el("div", { class: `answers task-${task}` });
     this.bar = el("progress", { max: "1", value: "0" });
     this.count = say("span", "progress", { class: "count" }, { done: 0, total: 0 });
     this.badge = say("span", "training", { class: "badge", hidden: true });
@@ -99,7 +100,7 @@ export class TrialScreen {
     const text = say("p", right ? "right_answer" : "wrong_answer", { class: `feedback ${right ? "right" : "wrong"}` }, { expected: t(expected) });
     return new Promise((resolve) => {
       const go = (event) => resolve(event.timeStamp);
-      this.answers.replaceChildren(text, this.#button("next", [t("key_space")], go));
+      this.#fill(text, this.#button("next", [t("key_space")], go));
       tell(text.textContent);
       this.#keys((name, event) => (name === " " || name === "Enter" ? (go(event), true) : false));
     });
@@ -115,6 +116,7 @@ export class TrialScreen {
     const { size } = this.viewer;
     if (this.task !== "2afc") return this.viewer.resize(fittingScale(size, box.width, box.height, ratio), ratio);
     const row = fittingScale(size, (box.width - 2 * gap) / 3, box.height - caption, ratio);
+    this.answers.style.setProperty("--row", `${Math.round((3 * size.width * row) / ratio + 2 * gap)}px`);
     const stack = fittingScale(size, (box.width - gap) / 2, (box.height - gap) / 2 - caption, ratio);
     this.stage.classList.toggle("stack", stack > row);
     return this.viewer.resize(Math.max(row, stack), ratio);
@@ -134,7 +136,16 @@ export class TrialScreen {
   #drawChoices() {
     this.buttons = CHOICES[this.task].map(([choice, keys], index) =>
       this.#button(choice, [["←", "→"][index], ...keys.slice(0, 1).map((key) => key.toUpperCase())], (event) => this.choose?.(choice, event), { "data-choice": choice }));
-    this.answers.replaceChildren(...this.buttons);
+    this.#fill(...this.buttons);
+    this.answers.classList.add("choices");
+    if (this.task === "jnd") this.message.replaceChildren(say("span", "task_jnd"));
+  }
+
+  /** What stands below the images, and nothing else. */
+  #fill(...content) {
+    this.answers.classList.remove("choices");
+    this.message.replaceChildren();
+    this.answers.replaceChildren(...content);
   }
 
   /** Wait for a choice. */
@@ -199,7 +210,7 @@ export class TrialScreen {
     this.arrange();
     for (let interruptions = 0; ; interruptions += 1) {
       if (fresh || interruptions) await this.#ready(interruptions ? "interrupted" : "ready");
-      this.answers.replaceChildren(say("p", "watch", { class: "feedback soft" }));
+      this.#fill(say("p", "watch", { class: "feedback soft" }));
       this.#keys(null);
       this.stage.classList.add("fixation");
       const fixed = await painted();
@@ -231,7 +242,8 @@ export class TrialScreen {
 
   #ready(key) {
     return new Promise((resolve) => {
-      this.answers.replaceChildren(say("p", key, { class: "feedback" }), this.#button("continue", [t("key_space")], resolve));
+      this.#fill(this.#button("continue", [t("key_space")], resolve));
+      this.message.replaceChildren(say("span", key));
       tell(t(key));
       this.#keys((name) => (name === " " || name === "Enter" ? (resolve(), true) : false));
     });
