@@ -123,7 +123,7 @@ class Corruption:
             InputError: the images do not fit the kind.
         """
         change, strength = CORRUPTIONS[self.kind][0], self.settings["strength"]
-        if change is _leave:
+        if change is _leave or not len(images):
             return images
         pairs = zip(images, seeds, strict=True)
         return torch.stack([change(image, strength, torch.Generator().manual_seed(seed)) for image, seed in pairs])

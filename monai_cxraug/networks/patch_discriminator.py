@@ -18,7 +18,7 @@ class PatchDiscriminator(nn.Module):
     """Pairs of a given image and one to judge, to a score for each patch, higher for real.
 
     ``layers`` convolutions of 4 x 4 that halve, then two of 3 x 3 (4 x 4 in the paper, which leave nothing of small
-    images). The more layers, the larger the patch that decides about one score: 18, 38, 78, 158 px for 1 to 4.
+    images). The more layers, the larger the patch that decides about one score: 12, 26, 54, 110 px for 1 to 4.
 
     Args:
         channels: of one image.

@@ -9,23 +9,25 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, locked, read_json, write_json
 from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.console import announce, deliver, progress_bar
 from monai_cxraug.data.manifest import Where, read_manifest
-from monai_cxraug.errors import ConfigError, StateError
+from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.networks.corruption import CORRUPTIONS
 from monai_cxraug.networks.encoder_decoder import NORMALISATIONS, UPSAMPLINGS
 from monai_cxraug.networks.feature_layers import load_features
 from monai_cxraug.networks.weights import load_model
 from monai_cxraug.synthesis.distorters import NETWORKS, SCHEMA
-from monai_cxraug.transforms.functional.distortions.catalogue import Step, draw_steps
+from monai_cxraug.transforms.functional.distortions.catalogue import Step, apply_steps, draw_steps
 
 DRAWN, DRAWN_SCHEMA = "drawn.json", "cxraug.drawn_network/1"
 _BUNDLE: Final = "chest_xray_distortion"
@@ -62,7 +64,7 @@ def draw_network(seed: int, number: int, size: int, colour: bool = False, featur
     drawn = {**_draw_network(rng, size), **_draw_losses(rng, features, task)}
     kinds = [kind for kind in CORRUPTIONS if colour or kind != "colour_removal"]
     kind, noise, factor = _pick(rng, kinds), _spread(rng, 0.05, 0.4), _pick(rng, [f for f in _FACTORS if 4 * f <= size])
-    steps = draw_steps(rng, int(rng.integers(1, 3)), colour)
+    steps = _draw_fitting(rng, size, colour)
     if task == "distort":
         return {
             "task": task,
@@ -73,6 +75,15 @@ def draw_network(seed: int, number: int, size: int, colour: bool = False, featur
         }
     strength = noise if kind.endswith("noise") else factor if kind == "downsampling" else None
     return {"task": task, "imitated": None, "corruption": kind, "corruption_strength": strength, **drawn}
+
+
+def _draw_fitting(rng: np.random.Generator, size: int, colour: bool) -> tuple[Step, ...]:
+    """One or two distortions that images of this size are large enough for."""
+    while True:
+        steps = draw_steps(rng, int(rng.integers(1, 3)), colour)
+        with suppress(InputError):
+            apply_steps(torch.zeros(3 if colour else 1, size, size), steps)
+            return steps
 
 
 def _without_seeds(steps: Sequence[Step]) -> str:

@@ -1,4 +1,4 @@
-"""The distorted set: images of a manifest as a network distorts them, with manifest, pack and provenance."""
+"""The distorted set: images of a manifest as a network distorts them, with a table and provenance."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_cxraug.artifacts import locked, read_json, write_json
+from monai_cxraug.artifacts import atomic_path, locked, read_json, write_csv, write_json
 from monai_cxraug.data.datasets import PackDataset, PackRows
-from monai_cxraug.data.manifest import Manifest
 from monai_cxraug.data.mixing import held_out_patients, refuse_seen
-from monai_cxraug.data.pack import quantise, write_pack
+from monai_cxraug.data.pack import quantise, to_unit, write_pack
 from monai_cxraug.errors import CxrAugError, StateError
 from monai_cxraug.synthesis.distorters import Distorter
 
 SCHEMA: Final = "cxraug.distorted_set/1"
-#: columns of the manifest: the network's name, and the image that it distorted.
-DISTORTION, ORIGINAL = "distortion", "distorted_from"
+TABLE, PROVENANCE = "distorted.csv", "provenance.json"
+_COLUMNS: Final = ("image", "original", "patient_id", "split", "distortion")
 _BLOCK: Final = 64
 
 Progress = Callable[[int, int], None]
@@ -31,16 +30,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class DistortedSet:
-    """Writes ``manifest.csv``, ``manifest.json``, ``pack.npy``, ``pack.json`` and ``provenance.json``.
+    """Writes ``pack.npy`` and ``pack.json``, ``distorted.csv``, which tells what each row is, and ``provenance.json``.
 
-    Labels and patients are those of the originals; the column ``source`` is ``filtered``, so that no evaluation takes
-    them for real ones. ``manifest.json`` comes last: without it a set is not one.
+    There is no manifest, so that neither training nor evaluation takes these images for radiographs.
+    ``provenance.json`` comes last: without it a set is not one.
 
     Args:
         images: what is distorted.
         distorter: the network.
         output_dir: folder to write.
         seed: of the corruption; image k of the set depends on itself, the seed and k alone.
+        png: write each picture as ``png/<image>.png`` too, with 8 bits.
         progress: called with (done, n).
     """
 
@@ -48,10 +48,11 @@ class DistortedSet:
     distorter: Distorter
     output_dir: str | Path
     seed: int = 0
+    png: bool = False
     progress: Progress | None = None
 
     def run(self) -> Path:
-        """Distort and write; return the path of ``manifest.csv``.
+        """Distort and write; return the path of ``distorted.csv``.
 
         Raises:
             LeakageError: the network saw a patient of the val or test split.
@@ -63,12 +64,14 @@ class DistortedSet:
         _require_free(out)
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / ".lock"):
-            pictures = self._distort(rows)
-            (out / "manifest.json").unlink(missing_ok=True)
-            table = self._table(rows)
-            write_pack(out, pictures, [str(name) for name in table["image"]])
-            write_json(out / "provenance.json", SCHEMA, self._provenance(rows))
-            return table.write(out, {"manifest": rows.manifest.hash(), "network": self.distorter.hash})
+            pictures, table = self._distort(rows), self._table(rows)
+            (out / PROVENANCE).unlink(missing_ok=True)
+            write_pack(out, pictures, [row[0] for row in table])
+            if self.png:
+                _write_pngs(out / "png", pictures, [row[0] for row in table])
+            write_csv(out / TABLE, _COLUMNS, table)
+            write_json(out / PROVENANCE, SCHEMA, self._provenance(rows))
+        return out / TABLE
 
     def _distort(self, rows: PackRows) -> NDArray[Any]:
         depth = rows.pack.array.dtype.itemsize * 8
@@ -82,15 +85,14 @@ class DistortedSet:
                 self.progress(positions.stop, len(rows))
         return pictures
 
-    def _table(self, rows: PackRows) -> Manifest:
-        source, n = rows.manifest, len(rows)
-        columns = {name: values[rows.rows] for name, values in source.columns.items()}
-        columns |= {ORIGINAL: columns["image"], DISTORTION: np.full(n, self.distorter.name, dtype=object)}
-        columns |= {"source": np.full(n, "filtered", dtype=object)}
-        columns["image"] = columns[ORIGINAL] + "+" + self.distorter.name
-        columns.pop("content", None)  # hashes of other pictures
-        info = {**source.info, "distortion": self.distorter.name}
-        return Manifest(columns, source.findings, source.labels[rows.rows], info, source.path)
+    def _table(self, rows: PackRows) -> list[list[str]]:
+        names = ("image", "patient_id", "split")
+        columns = [rows.manifest[name][rows.rows].astype(str).tolist() for name in names]
+        distortion = self.distorter.name
+        return [
+            [f"{image}+{distortion}", image, patient, split, distortion]
+            for image, patient, split in zip(*columns, strict=True)
+        ]
 
     def _provenance(self, rows: PackRows) -> dict[str, Any]:
         model = self.distorter.model
@@ -105,8 +107,16 @@ class DistortedSet:
 
 
 def _require_free(out: Path) -> None:
-    if (out / "manifest.json").exists():
+    if any((out / name).exists() for name in ("manifest.json", PROVENANCE, "pack.json")):
         with suppress(CxrAugError):
-            read_json(out / "provenance.json", SCHEMA)
+            read_json(out / PROVENANCE, SCHEMA)
             return
         raise StateError(out, "must hold nothing, or a distorted set", "other data", "choose a new folder")
+
+
+def _write_pngs(folder: Path, pictures: NDArray[Any], names: list[str]) -> None:
+    from PIL import Image
+
+    for picture, name in zip(pictures, names, strict=True):
+        with atomic_path(folder / f"{name.replace('/', '_')}.png") as temporary:
+            Image.fromarray(quantise(to_unit(picture), 8)).save(temporary)

@@ -163,10 +163,10 @@ def check_distorter(out: Path, inference: Path) -> None:
     provenance = json.loads((inference / "provenance.json").read_text())
     assert provenance["seed"] == 1
     assert len(provenance["patients_seen"]) == 16
-    with (inference / "manifest.csv").open() as stream:
+    with (inference / "distorted.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["source"] for row in rows} == {"filtered"}
-    assert {row["distorted_from"] + "+" + row["distortion"] for row in rows} == {row["image"] for row in rows}
+    assert {row["split"] for row in rows} == {"val"}
+    assert {row["original"] + "+" + row["distortion"] for row in rows} == {row["image"] for row in rows}
 
 
 @EACH

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from monai_cxraug.errors import ConfigError
-from monai_cxraug.transforms.functional.distortions.catalogue import Step, apply_steps, draw_steps, parse_steps
+from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.transforms.functional.distortions.catalogue import (
+    Step,
+    apply_steps,
+    draw_steps,
+    find_distortion,
+    parse_steps,
+)
+
+#: sides from which every distortion of the catalogue can be applied at every strength.
+_LEAST: Final = 64
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,10 @@ class DrawnDistortion:
         rng = np.random.default_rng(seed)
         if self.text is None:
             return draw_steps(rng, self.count, colour)
-        return tuple(replace(step, seed=int(rng.integers(2**20))) for step in self._steps)
+        return tuple(
+            replace(step, seed=int(rng.integers(2**20))) if find_distortion(step.name).seeded else step
+            for step in self._steps
+        )
 
     def __call__(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """Distort images.
@@ -62,6 +74,12 @@ class DrawnDistortion:
 
         Returns:
             The same shape, in [0, 1].
+
+        Raises:
+            InputError: the images are too small: below 64 px where distortions are drawn.
         """
+        if self.text is None and min(images.shape[-2:]) < _LEAST:
+            mend = "use larger images, or say which distortion: imitated"
+            raise InputError("images to distort", f"must have {_LEAST} px at least", list(images.shape), mend)
         pairs = zip(images, seeds, strict=True)
         return torch.stack([apply_steps(image, self.steps(seed, len(image) == 3)) for image, seed in pairs])
