@@ -46,7 +46,7 @@ def jpeg(images: Tensor, quality: float = 30, colour: bool = False) -> Tensor:
     require_within("jpeg(quality)", quality, 1, 100)
     if quality != int(quality):
         raise ConfigError("jpeg(quality)", "must be a whole number", quality, f"use {quality:.0f}")
-    return _code(images, colour, partial(encode, format="JPEG", quality=int(quality), subsampling="4:2:0"))
+    return _code(images, colour, partial(encode, coding="JPEG", quality=int(quality), subsampling="4:2:0"))
 
 
 def jpeg2000(images: Tensor, ratio: float = 10.0, colour: bool = False) -> Tensor:
@@ -77,19 +77,19 @@ def _divide(picture: _Eight) -> dict[str, int]:
     return {"num_resolutions": min(_RESOLUTIONS, 1 + int(math.log2(min(picture.shape[:2]))))}
 
 
-def encode(picture: _Eight, format: str, **options: Any) -> bytes:  # noqa: A002  (Pillow's own name)
+def encode(picture: _Eight, coding: str, **options: Any) -> bytes:
     """Compress one picture.
 
     Args:
         picture: ``[H, W]`` grey or ``[H, W, 3]`` RGB.
-        format: Pillow's name of it.
+        coding: Pillow's name of the format.
         options: Pillow's, of the format.
 
     Returns:
         The code.
     """
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format=format, **options)
+    Image.fromarray(picture).save(stream, format=coding, **options)
     return stream.getvalue()
 
 
@@ -97,7 +97,7 @@ def _code(images: Tensor, colour: bool, encoder: Callable[[_Eight], bytes]) -> T
     require_colour(images) if colour else require_images(images)
     levels = (images if images.dtype == torch.uint8 else to_levels(images.detach().float())).cpu()
     axes = 3 if colour else 2
-    pictures = levels.reshape(math.prod(levels.shape[:-axes]), *levels.shape[-axes:]).numpy()
+    pictures = levels.reshape(-1, *levels.shape[-axes:]).numpy()
     decoded = np.empty_like(pictures)
     for place, picture in enumerate(pictures):
         found = _decode(encoder(np.ascontiguousarray(np.moveaxis(picture, 0, -1) if colour else picture)))

@@ -29,6 +29,7 @@ from monai_cxraug.transforms.functional.filters import in_float
 
 #: from a size (height, width): the rows and columns that the pixels of the result are taken from.
 Places = Callable[[tuple[int, int]], tuple[Field, Field]]
+_Mode = Literal["bilinear", "bicubic"]
 #: corners may move by a quarter of the image's shorter side, so that the quadrilateral stays convex.
 _CORNER_SHARE: Final = 4
 
@@ -161,9 +162,6 @@ def cubic_warp(images: Tensor, amplitude: float = 2.0, spacing: float = 16.0, se
     return _warp_by_field("cubic_warp", images, amplitude, spacing, seed, "bicubic")
 
 
-_Mode = Literal["bilinear", "bicubic"]
-
-
 def _warp_by_field(name: str, images: Tensor, amplitude: float, spacing: float, seed: int, mode: _Mode) -> Tensor:
     rng = make_generator(name, seed)
     require_within(f"{name}(spacing)", spacing, 2)
@@ -276,7 +274,7 @@ def resample(unit: Tensor, rows: Field, columns: Field) -> Tensor:
     height, width = unit.shape[-2:]
     # grid_sample counts from -1 to 1 between the middles of the outermost pixels
     places = np.stack([2 * columns / max(1, width - 1) - 1, 2 * rows / max(1, height - 1) - 1], -1)
-    flat = unit.reshape(math.prod(unit.shape[:-2]), 1, height, width)
+    flat = unit.reshape(-1, 1, height, width)
     grid = torch.from_numpy(places).to(unit).expand(len(flat), -1, -1, -1)
     taken = F.grid_sample(flat, grid, mode="bicubic", padding_mode="reflection", align_corners=True)
     return taken.clamp(0, 1).reshape(unit.shape)

@@ -156,6 +156,15 @@ def test_shape_type_and_range(distortion: Distortion, dtype: torch.dtype, share:
 
 
 @EACH
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_does_not_leave_the_range(distortion: Distortion, value: float, dtype: torch.dtype) -> None:
+    for share in np.linspace(0, 1, 7):
+        changed = distortion.apply(torch.full((3, 50, 53), value, dtype=dtype), distortion.at(share), 4)
+        assert 0 <= changed.min() <= changed.max() <= 1
+
+
+@EACH
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_eight_bits_are_the_nearest_levels(distortion: Distortion, share: float) -> None:
     levels = (picture(2, 3, 50, 53) * 255).round().to(torch.uint8)
@@ -263,6 +272,36 @@ def test_no_strength_at_all_is_refused_in_one_line(distortion: Distortion, stren
     with pytest.raises(ConfigError, match=distortion.name) as caught:
         distortion.apply(torch.zeros(3, 60, 60), strength)
     assert "\n" not in str(caught.value)
+
+
+@EACH
+def test_autocast_changes_nothing(distortion: Distortion) -> None:
+    image = picture(3, 50, 53)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = distortion.apply(image, middling(distortion), 3)
+    assert torch.equal(inside, distortion.apply(image, middling(distortion), 3))
+
+
+@EACH
+def test_images_that_want_gradients(distortion: Distortion) -> None:
+    image = picture(3, 50, 53).requires_grad_()
+    changed = distortion.apply(image, middling(distortion), 3)
+    assert changed.requires_grad == (distortion.name not in {"poisson_noise", "jpeg", "jpeg2000"})
+    if changed.requires_grad:
+        changed.sum().backward()
+        assert image.grad is not None
+        assert image.grad.isfinite().all()
+
+
+@pytest.mark.gpu
+@EACH
+def test_an_accelerator_gives_the_same_within_rounding(distortion: Distortion) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no accelerator here")
+    image = picture(2, 3, 50, 53)
+    there = distortion.apply(image.cuda(), middling(distortion), 3)
+    assert there.device.type == "cuda"
+    assert torch.allclose(there.cpu(), distortion.apply(image, middling(distortion), 3), rtol=0, atol=1e-4)
 
 
 # --- as text ---
