@@ -28,6 +28,7 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai_cxraug.artifacts import content_hash, file_hash
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, find_cause, nearest
 from monai_cxraug.resources import resource_root
+from monai_cxraug.tracking import fit_tracking, without_tracking
 
 #: keys of a component that are not arguments of its target.
 _COMPONENT_KEYS = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
@@ -101,6 +102,7 @@ def guard(base: str | Sequence[str], required: Sequence[str] = ()) -> None:
                 raise ConfigError(
                     f"{files[0]} key {' or '.join(map(repr, choices))}", "a value is required", "none", f"give {mend}"
                 )
+        fit_tracking(workflow.parser)
 
 
 def run(component: str, close: str | None = None) -> Any:
@@ -130,7 +132,7 @@ def run(component: str, close: str | None = None) -> Any:
 
 def plain_settings() -> dict[str, Any]:
     """The running configuration's settings that are numbers, texts, true or false and decide what it computes."""
-    config = _running_workflow().parser.get()
+    config = without_tracking(_running_workflow().parser.get())
     plain = {key: value for key, value in config.items() if isinstance(value, bool | int | float | str)}
     return {key: value for key, value in plain.items() if key not in _IDLE and not str(value).startswith(_ACTIVE)}
 
@@ -158,7 +160,7 @@ def settings_key() -> str:
         Sixteen hexadecimal digits: a hash of every setting but those that say where and how fast it runs, with the
         manifest's content in place of its path.
     """
-    config = _running_workflow().parser.get()
+    config = without_tracking(_running_workflow().parser.get())
     settings = {key: value for key, value in config.items() if key not in _IDLE}
     if (manifest := _followed(config, "manifest")) is not None:
         path = Path(manifest)

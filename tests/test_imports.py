@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "monai_cxraug"
 
 #: Boxes that every box may import.
-LEAVES = frozenset({"errors", "artifacts", "console", "keys", "labels", "predictions", "resources", "compiled"})
+LEAVES = frozenset(
+    {"errors", "artifacts", "console", "keys", "labels", "predictions", "resources", "compiled", "tracking"}
+)
 
 #: What each box may import besides the leaves and itself. A finer box (``networks.latents``) has a line of its own and
 #: belongs to the larger one, which may import it, and so may those that may import the larger one.
@@ -28,6 +30,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "resources": frozenset(),
     "compiled": frozenset(),
     "console": frozenset(),
+    "tracking": frozenset(),
     "bundle_config": frozenset(),
     "transforms.functional": frozenset(),
     "transforms": frozenset(),
