@@ -54,6 +54,24 @@ CLASSIFIER = {
         "momentum": 0.9,
     },
 }
+#: no batch normalisation, which would look at each share alone, and no dropout, which differs from share to share.
+DISTORTION = {
+    "_desc_": "a small autoencoder with a discriminator, four images to a process",
+    "size": 16,
+    "layers": 2,
+    "width": 4,
+    "skips": 1,
+    "normalisation": "instance",
+    "adversarial_weight": 0.1,
+    "discriminator_layers": 1,
+    "discriminator_width": 4,
+    "steps": 6,
+    "epoch_length": 2,
+    "batch_size": 8,
+    "grid_images": 16,
+    "optimizer": {**DESCENT, "params": "$@network.parameters()"},
+    "d_optimizer": {**DESCENT, "params": "$@discriminator.parameters()"},
+}
 
 
 def overlay(folder: Path, settings: dict[str, Any]) -> Path:
@@ -146,6 +164,23 @@ def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+# --- the network that distorts ---
+
+
+def test_a_distorter_of_two_processes_is_that_of_one(start: Start, manifest: Path, tmp_path: Path) -> None:
+    extra = overlay(tmp_path, DISTORTION)
+    outs = {processes: tmp_path / str(processes) for processes in (1, 2)}
+    for process in [start(command("chest_xray_distortion", extra, manifest, out, n)) for n, out in outs.items()]:
+        finish(process)
+    one, two = (checkpoint(out) for out in outs.values())
+    assert_same(one, two, "network", "discriminator", "draws")
+    assert one["resume"]["images_seen"] == two["resume"]["images_seen"] == 48
+    assert one["resume"]["fingerprint"] == two["resume"]["fingerprint"]
+    names = [sorted(file.relative_to(out).as_posix() for file in out.rglob("*.p*")) for out in outs.values()]
+    assert names[0] == names[1]
+    assert len(list(outs[2].rglob("events.out.*"))) == 1, "rank 0 alone writes"
 
 
 # --- the classifier ---
