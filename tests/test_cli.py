@@ -35,6 +35,11 @@ COMMANDS = (
     "pacs pull",
     "pacs classify",
     "pacs export",
+    "study networks",
+    "study build",
+    "study serve",
+    "study export",
+    "study report",
     "doctor",
     "completion",
 )
@@ -116,6 +121,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             | {"maps": 3, "store": True, "patience": 5},
         ),
         ("pacs export s --out o", "configs/pacs_export.json", {"synthetic": "s", "out": "o"}),
+        (
+            "study networks d --out o --count 3 --where resample=area",
+            "configs/study_networks.json",
+            {"manifest": "d", "out": "o", "count": 3, "where": {"resample": "area"}},
+        ),
+        (
+            "study build d --out o --networks n --choices 9 --whole --per-reader 5 --split val",
+            "configs/study_build.json",
+            {"manifest": "d", "out": "o", "networks": "n", "choices": 9, "whole": True, "per_reader": 5}
+            | {"split": "val", "where": {}},
+        ),
+        (
+            "study report s --answers a b --models ResNet=m --out o --language ko",
+            "configs/study_report.json",
+            {"study": "s", "answers": ["a", "b"], "models": ["ResNet=m"], "out": "o", "language": "ko"},
+        ),
         ("report r", "configs/report.json", {"run_folder": "r"}),
         ("report r --language ko", "configs/report.json", {"run_folder": "r", "language": "ko"}),
         (

@@ -48,6 +48,19 @@ EXAMPLES: Final = {
     "pacs export": """\
   cxraug pacs export synthetic/edema --out synthetic_dicom
   cxraug pacs export synthetic/edema --out synthetic_dicom --url https://pacs/dicom-web""",
+    "study networks": """\
+  cxraug study networks data/nih64 --out networks --count 24 --where resample=area""",
+    "study build": """\
+  cxraug study build data/nih64 --networks networks --split val --out studies/chest
+  cxraug study build data/kermany --whole --synthetic synthetic/pneumonia --pictures 60 --per-reader 150 --out study""",
+    "study serve": """\
+  cxraug study serve studies/chest --answers answers
+  cxraug study serve studies/chest --answers answers --host 0.0.0.0 --certificate page.pem --key page.key""",
+    "study export": """\
+  cxraug study export answers --out tables""",
+    "study report": """\
+  cxraug study report studies/chest --answers tables --models ResNet-50=runs/pneumonia/cells/plain-f1-s0 --out report
+  cxraug study report studies/chest --answers seoul busan --out report --language ko""",
     "bundles copy": """\
   cxraug bundles copy my_bundles""",
     "doctor": """\

@@ -187,6 +187,36 @@ def export_synthetic(args: argparse.Namespace) -> Stage:
     return _config("pacs_export", _options(args))
 
 
+def study_networks(args: argparse.Namespace) -> Stage:
+    return _config("study_networks", {**_options(args), "where": _where(args)})
+
+
+def study_build(args: argparse.Namespace) -> Stage:
+    return _config("study_build", {**_options(args), "where": _where(args)})
+
+
+def study_serve(args: argparse.Namespace) -> Call:
+    def serve() -> list[Any]:  # not by the configuration: a laptop that serves need not load torch
+        from monai_cxraug.study.serving import ServeStudy
+
+        return [ServeStudy(**_options(args)).run()]
+
+    return Call(serve, f"serve {args.study} and keep the answers in {args.answers}")
+
+
+def study_export(args: argparse.Namespace) -> Call:
+    def export() -> list[Any]:
+        from monai_cxraug.study.serving import ExportAnswers
+
+        return [ExportAnswers(**_options(args)).run()]
+
+    return Call(export, f"write the answers in {args.answers} as tables into {args.out}")
+
+
+def study_report(args: argparse.Namespace) -> Stage:
+    return _config("study_report", _options(args))
+
+
 def _config(name: str, settings: Mapping[str, Any]) -> Stage:
     from monai_cxraug.resources import resource_root
 

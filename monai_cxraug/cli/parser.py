@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 from monai_cxraug import __version__
 from monai_cxraug.cli import jobs
 from monai_cxraug.cli.examples import EXAMPLES
+from monai_cxraug.cli.studies import add_study
 from monai_cxraug.errors import CxrAugError, nearest
 
 #: from parsed arguments to what is to be done.
@@ -58,6 +59,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_sample(commands)
     _add_predict(commands)
     _add_pacs(commands)
+    add_study(commands, _add, _add_where)
     _add_bundles(commands)
     _add_machine(commands)
     return parser
