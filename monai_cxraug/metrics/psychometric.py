@@ -46,22 +46,21 @@ def fit_threshold(
         strengths: ``[S]`` above 0.
         different: ``[S]`` answers "different" at each.
         total: ``[S]`` answers at each.
-        guesses: share of "different" for equal images, in [0, 1).
+        guesses: share of "different" for equal images, in [0, 1].
 
     Returns:
-        The fit; None with fewer than three strengths, or when the threshold is not inside the strengths shown: a curve
-        that only rises beyond them, or is flat, has none.
+        The fit; None with fewer than three strengths, when nothing is left beside guesses and slips, or when the
+        threshold is not inside the strengths shown: a curve that only rises beyond them, or is flat, has none.
 
     Raises:
         InputError: a strength or a count is out of range.
     """
     x, hits, shown = (np.asarray(values, dtype=np.float64) for values in (strengths, different, total))
-    if (x <= 0).any() or (hits < 0).any() or (hits > shown).any() or not 0 <= guesses < 1:
-        raise InputError("psychometric", "needs strengths above 0, 0 <= different <= total, guesses in [0, 1)")
-    if len(np.unique(x[shown > 0])) < 3:
+    if (x <= 0).any() or (hits < 0).any() or (hits > shown).any() or not 0 <= guesses <= 1:
+        raise InputError("psychometric", "needs strengths above 0, 0 <= different <= total, guesses in [0, 1]")
+    if len(np.unique(x[shown > 0])) < 3 or guesses + LAPSES >= 1:
         return None
     places = np.geomspace(x.min(), x.max(), _STEPS)
-    guesses = min(guesses, 1 - LAPSES - 1e-6)
     expected = _curve(x, places[:, None, None], _SLOPES[:, None], guesses)  # [places, slopes, S]
     chance = np.clip(expected, 1e-9, 1 - 1e-9)
     likelihood = (hits * np.log(chance) + (shown - hits) * np.log1p(-chance)).sum(axis=-1)

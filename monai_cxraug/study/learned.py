@@ -44,9 +44,9 @@ class Fitting:
     """
 
     folds: int = 5
-    epochs: int = 30
+    epochs: int = 20
     tuned_epochs: int = 0
-    rate: float = 0.002
+    rate: float = 0.03
     tuned_rate: float = 1e-5
     batch: int = 50
     seed: int = 0
@@ -174,7 +174,7 @@ def linear_distance(
     first: dict[str, float] = {}
     second: dict[str, float] = {}
     for part in folds(trials, how):
-        inside = [k for k, trial in enumerate(taught) if trial.patient_id not in part]
+        inside = _outside(taught, part)
         weights = _fit_weights(*differences.stacked([taught[k] for k in inside]), torch.tensor(shares[inside]), how)
         for trial in (one for one in trials if one.patient_id in part):
             for side, source in ((first, differences.first), (second, differences.second)):
@@ -195,6 +195,11 @@ def folds(trials: Sequence[Trial], how: Fitting) -> list[set[str]]:
     order = np.random.default_rng(how.seed).permutation(len(patients))
     count = min(how.folds, len(patients))
     return [{patients[k] for k in order[start::count]} for start in range(count)]
+
+
+def _outside(taught: Sequence[Trial], part: set[str]) -> list[int]:
+    """Places of the trials of all other patients."""
+    return [k for k, trial in enumerate(taught) if trial.patient_id not in part]
 
 
 def _fit_weights(one: Tensor, two: Tensor, shares: Tensor, how: Fitting) -> Tensor:
@@ -279,7 +284,7 @@ def tuned_distance(
     try:
         for part in folds(trials, how):
             ruler.distance.load_state_dict(before)
-            inside = [k for k, trial in enumerate(taught) if trial.patient_id not in part]
+            inside = _outside(taught, part)
             scale = _tune(ruler.distance, pictures, [taught[k] for k in inside], torch.tensor(shares[inside]), how)
             left_out = [trial for trial in trials if trial.patient_id in part]
             found = measure("", "", _scaled(ruler.distance, scale), pictures, left_out)

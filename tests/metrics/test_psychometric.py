@@ -30,6 +30,10 @@ def test_curves_without_a_middle_have_no_threshold(different: list[int]) -> None
     assert fit_threshold(X, different, [20] * 6) is None
 
 
+def test_readers_who_always_say_different_have_no_threshold() -> None:
+    assert fit_threshold(X, [0, 2, 9, 18, 20, 20], [20] * 6, guesses=1.0) is None
+
+
 def test_two_strengths_are_too_few() -> None:
     assert fit_threshold([1, 2, 3], [0, 9, 0], [10, 10, 0]) is None
 
@@ -38,7 +42,7 @@ def test_hostile_input_is_refused() -> None:
     for x, hits, total, guesses in (
         ([0, 1, 2], [0] * 3, [1] * 3, 0),
         ([1, 2, 3], [2] * 3, [1] * 3, 0),
-        ([1], [0], [1], 1),
+        ([1], [0], [1], 1.1),
     ):
         with pytest.raises(InputError, match="psychometric"):
             fit_threshold(x, hits, total, guesses)

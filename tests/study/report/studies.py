@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
-from monai_cxraug.study.distances import Distance, Pictures, measure
+from monai_cxraug.study.distances import PIXEL_DISTANCES, Distance, Pictures, measure
 from monai_cxraug.study.files import Answer, Reader, Study, Trial, write_answers
 from monai_cxraug.study.observers import Observer
 
@@ -135,9 +135,9 @@ def make_study(
     return build.done(**info)
 
 
-def of_study(study: Study, compare: Any, name: str = "known") -> Distance:
+def known_distance(study: Study, name: str = "L2") -> Distance:
     """A distance of every trial, sentinels and repeats too."""
-    return measure(name, "pixels", compare, Pictures(study), study.trials)
+    return measure(name, "pixels", PIXEL_DISTANCES[name][1], Pictures(study), study.trials)
 
 
 def answer(
