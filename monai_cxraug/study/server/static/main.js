@@ -55,6 +55,7 @@ function leaveTrials() {
 
 function showEntry(problem = "") {
   state = null;
+  drawBar();
   leaveTrials();
   onKeys(null);
   const code = el("input", { id: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", maxlength: "20", required: true, class: "code" });

@@ -102,6 +102,7 @@ export class TrialScreen {
       const go = (event) => resolve(event.timeStamp);
       this.#fill(text, this.#button("next", [t("key_space")], go));
       tell(text.textContent);
+      this.#open("next");
       this.#keys((name, event) => (name === " " || name === "Enter" ? (go(event), true) : false));
     });
   }
@@ -143,18 +144,26 @@ export class TrialScreen {
 
   /** What stands below the images, and nothing else. */
   #fill(...content) {
+    this.#open("");
     this.answers.classList.remove("choices");
     this.message.replaceChildren();
     this.answers.replaceChildren(...content);
   }
 
+  /** Say in the page what it waits for; tests, and whoever drives the page, look at it. */
+  #open(what) {
+    this.answers.dataset.open = what;
+  }
+
   /** Wait for a choice. */
   #decide(visible) {
     return new Promise((resolve) => {
+      this.#open("choice");
       this.choose = (choice, event) => {
         if (event.timeStamp < visible) return;
         this.choice = choice;
         this.choose = null;
+        this.#open("");
         this.#mark();
         resolve({ at: event.timeStamp });
       };
@@ -183,6 +192,7 @@ export class TrialScreen {
     return new Promise((resolve) => {
       const finish = (confidence, event) => {
         this.choose = null;
+        this.#open("");
         resolve({ confidence, decided, at: event.timeStamp, display: { confidence_ms: Math.round(event.timeStamp - decided) } });
       };
       this.choose = (choice, event) => {
@@ -194,6 +204,7 @@ export class TrialScreen {
       this.answers.replaceChildren(...this.buttons, el("div", { class: "scale", role: "group", "aria-labelledby": "confidence" },
         say("p", "confidence", { id: "confidence" }), el("div", {}, scale)));
       tell(t("confidence"));
+      this.#open("confidence");
       this.#keys((name, event) => {
         if (["1", "2", "3", "4"].includes(name)) return finish(Number(name), event), true;
         const choice = this.#choiceOf(name, event);
@@ -245,6 +256,7 @@ export class TrialScreen {
       this.#fill(this.#button("continue", [t("key_space")], resolve));
       this.message.replaceChildren(say("span", key));
       tell(t(key));
+      this.#open("next");
       this.#keys((name) => (name === " " || name === "Enter" ? (resolve(), true) : false));
     });
   }

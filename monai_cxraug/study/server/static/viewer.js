@@ -35,11 +35,12 @@ export class Viewer {
     this.draw();
   }
 
-  /** Show images, one for each canvas. */
+  /** Take images, one for each canvas; resize() draws them. */
   load(bitmaps) {
+    this.bitmaps = [];
+    this.reset();
     this.bitmaps = bitmaps;
     this.pixels = [];
-    this.reset();
   }
 
   /** Size of the images; before there are any, a square. */
@@ -52,8 +53,9 @@ export class Viewer {
     this.scale = scale;
     this.canvases.forEach((canvas, index) => {
       const { width, height } = this.bitmaps[index] ?? this.size;
-      canvas.width = Math.round(width * scale);
-      canvas.height = Math.round(height * scale);
+      const [across, down] = [Math.round(width * scale), Math.round(height * scale)];
+      if (canvas.width !== across) canvas.width = across; // even an equal value makes a new picture of it
+      if (canvas.height !== down) canvas.height = down;
       canvas.style.width = `${canvas.width / ratio}px`;
       canvas.style.height = `${canvas.height / ratio}px`;
     });
