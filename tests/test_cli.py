@@ -242,14 +242,17 @@ def test_every_example_of_the_help_is_a_command_line(
     calls: list[Call], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from monai_cxraug.data.sources.phantom import layouts
+    from monai_cxraug.study import serving
 
     monkeypatch.setattr(resources, "copy_bundles", lambda target: [])
     monkeypatch.setattr(layouts, "write_layout", lambda *arguments: Path())
+    for job in (serving.ServeStudy, serving.ExportAnswers):
+        monkeypatch.setattr(job, "run", lambda self: Path())
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out.splitlines()
     lines = [shlex.split(line.partition(" > ")[0]) for line in said if line.startswith("  cxraug ")]
-    assert {tuple(line[1:3]) if line[1] in ("bundles", "pacs") else line[1] for line in lines} == {
+    assert {tuple(line[1:3]) if line[1] in ("bundles", "pacs", "study") else line[1] for line in lines} == {
         tuple(command.split()) if " " in command else command for command in COMMANDS
     }
     assert [main(line[1:]) for line in lines] == [0] * len(lines)
@@ -512,12 +515,12 @@ def test_models_refuse_what_they_are_not_for(
 
 def test_copied_bundle_is_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bundles", "copy", str(tmp_path)]) == 0
-    names = ["chest_xray_classification", "chest_xray_pggan"]
+    names = ["chest_xray_classification", "chest_xray_distortion", "chest_xray_pggan"]
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / name) for name in names]
     with pytest.raises(InputError, match=r"/output or .*must be a model file, or a folder that holds"):
         bundle_config.run_stage(
-            tmp_path / names[1] / "configs" / "inference.json",
-            {"bundle_root": str(tmp_path / names[1]), "finding": "Edema", "n": 1},
+            tmp_path / names[-1] / "configs" / "inference.json",
+            {"bundle_root": str(tmp_path / names[-1]), "finding": "Edema", "n": 1},
         )
     assert main(["bundles", "copy", str(tmp_path)]) == 2
 

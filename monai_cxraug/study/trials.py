@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from monai_cxraug.study.patches import Patch, Patches
 Keep = Callable[[NDArray[np.uint8]], str]
 
 _TRIES: Final = 50
+#: what a generator made; it is written so, and nothing is done to it.
+_GENERATED: Final = Change("generator", lambda picture: picture)
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,8 @@ class TrialMaker:
         if turned:
             pair, pictures = pair[::-1], pictures[::-1]
         known = ("right" if turned else "left") if role != "judged" else ""
-        names = [self._keep(stored(patch.picture)), *(self._keep(picture) for picture in pictures)]
-        texts = [change.text for change in pair]
-        return Trial("", "2afc", role, *names, known, "", family or _family(role), *texts, **_origin(patch))
+        reference = self._keep(stored(patch.picture))
+        return self._trial("2afc", role, patch, pictures, pair, known, family, reference)
 
     # --- pairs ---
 
@@ -130,8 +131,7 @@ class TrialMaker:
             return self._pair(lambda: (NOTHING, change), turned, role)
         patch = self.patches.draw()
         # stored twice: one name for both would tell that they are the same
-        names = [self._keep(stored(patch.picture)) for _ in range(2)]
-        return Trial("", "jnd", role, "", *names, "same", "", _family(role), "", "", **_origin(patch))
+        return self._trial("jnd", role, patch, [stored(patch.picture)] * 2, [NOTHING] * 2, "same")
 
     def _pair(
         self, draw: Callable[[], tuple[Change, Change]], turned: bool, role: str = "judged", family: str = ""
@@ -139,10 +139,7 @@ class TrialMaker:
         patch, pair, pictures = self._different(draw)
         if turned:
             pair, pictures = pair[::-1], pictures[::-1]
-        known = "different" if role != "judged" else ""
-        names = [self._keep(picture) for picture in pictures]
-        texts = [change.text for change in pair]
-        return Trial("", "jnd", role, "", *names, known, "", family or _family(role), *texts, **_origin(patch))
+        return self._trial("jnd", role, patch, pictures, pair, "different" if role != "judged" else "", family)
 
     # --- real or synthetic ---
 
@@ -151,12 +148,42 @@ class TrialMaker:
         for role, count in (("judged", counts.judged), ("training", counts.training)):
             for is_real in self._sides(count):
                 patch = (real if is_real else synthetic).draw()
-                known = "real" if is_real else "synthetic"
-                name = self._keep(stored(patch.picture))
-                made = "" if is_real else "generator"
-                yield Trial("", "turing", role, "", name, "", known, "", "turing", made, "", **_origin(patch))
+                known, made = ("real", NOTHING) if is_real else ("synthetic", _GENERATED)
+                yield self._trial("turing", role, patch, [stored(patch.picture)], [made], known, "turing")
 
     # --- of all tasks ---
+
+    def _trial(
+        self,
+        task: str,
+        role: str,
+        patch: Patch,
+        pictures: Sequence[NDArray[np.uint8]],
+        changes: Sequence[Change],
+        expected: str,
+        family: str = "",
+        reference: str = "",
+    ) -> Trial:
+        """Keep the pictures of a trial, one or two, and write it down without a name."""
+        first, *more = (self._keep(picture) for picture in pictures)
+        return Trial(
+            trial="",
+            task=task,
+            role=role,
+            reference=reference,
+            first=first,
+            second=more[0] if more else "",
+            expected=expected,
+            family=family or _family(role),
+            distortion_first=changes[0].text,
+            distortion_second=changes[1].text if more else "",
+            source=patch.image,
+            patient_id=patch.patient_id,
+            finding=patch.finding,
+            view=patch.view,
+            left=patch.left,
+            top=patch.top,
+        )
 
     def _sides(self, count: int) -> Iterator[bool]:
         """As many True as False, shuffled; one more of either where the count is odd."""
@@ -229,14 +256,3 @@ def stored(picture: Image) -> NDArray[np.uint8]:
 
 def _family(role: str) -> str:
     return role if role == "sentinel" else TRADITIONAL
-
-
-def _origin(patch: Patch) -> dict[str, Any]:
-    return {
-        "source": patch.image,
-        "patient_id": patch.patient_id,
-        "finding": patch.finding,
-        "view": patch.view,
-        "left": patch.left,
-        "top": patch.top,
-    }
