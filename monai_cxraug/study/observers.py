@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtr
@@ -74,43 +75,43 @@ class Observer:
             trials: those to answer; None for all but the training trials.
 
         Returns:
-            Answers; equal for equal seeds.
+            Answers; equal for equal seeds, whatever the order of the trials.
         """
         asked = [one for one in study.trials if one.role != "training"] if trials is None else list(trials)
-        rng = np.random.default_rng([self.seed, *self.reader.encode()])
-        criterion = self._criterion(study)
-        return [self._answer(study, trial, k, criterion, rng) for k, trial in enumerate(asked)]
+        decided = (self.decide(trial) for trial in asked)
+        return [replace(one, study=study.identity, position=k) for k, one in enumerate(decided)]
 
-    def _answer(self, study: Study, trial: Trial, place: int, criterion: float, rng: np.random.Generator) -> Answer:
-        evidence = self._seen(trial, criterion) + rng.normal()
+    def decide(self, trial: Trial) -> Answer:
+        """Answer one trial; the study and the place in the order are left open."""
+        rng = np.random.default_rng([self.seed, *f"{self.reader} {trial.trial}".encode()])
+        evidence = self._seen(trial) + rng.normal()
         second = evidence > 0
         if rng.random() < self.lapses:
             second = bool(rng.random() < (1 - self.left if trial.task == "2afc" else 0.5))
-        sure = 1 + int(np.searchsorted(_SURE, abs(evidence)))
         return Answer(
-            study.identity,
-            self.reader,
-            trial.trial,
-            CHOICES[trial.task][int(second)],
-            confidence=sure if trial.task == "turing" else 0,
+            study="",
+            reader=self.reader,
+            trial=trial.trial,
+            answer=CHOICES[trial.task][int(second)],
+            confidence=1 + int(np.searchsorted(_SURE, abs(evidence))) if trial.task == "turing" else 0,
             reaction_ms=float(np.round(rng.lognormal(np.log(1500), 0.4))),
-            position=place,
         )
 
-    def _seen(self, trial: Trial, criterion: float) -> float:
+    def _seen(self, trial: Trial) -> float:
         """Evidence for the second answer without noise, in standard deviations of the noise."""
         if trial.task == "turing":
             return self.d_prime * (0.5 if trial.expected == "synthetic" else -0.5)
         if trial.task == "jnd":
-            return float(np.log((self.distance.first[trial.trial] + self._tiny) / criterion)) / self.noise
+            return float(np.log((self.distance.first[trial.trial] + self._tiny) / self._criterion)) / self.noise
         return self._evidence(trial) / self.noise
 
     def _evidence(self, trial: Trial) -> float:
         one, two = (side[trial.trial] + self._tiny for side in (self.distance.first, self.distance.second))
         return float(np.log(one) - np.log(two))
 
-    def _criterion(self, study: Study) -> float:
+    @cached_property
+    def _criterion(self) -> float:
         if self.criterion is not None:
             return self.criterion
-        pairs = [self.distance.first[one.trial] for one in study.trials if one.task == "jnd"]
+        pairs = [value for name, value in self.distance.first.items() if name not in self.distance.second]
         return float(np.median(pairs)) + self._tiny if pairs else 1.0

@@ -86,12 +86,15 @@ WORDS: Final[dict[str, str]] = {
     "jnd.table": "Average precision of “the same” by ascending distance",
     "head.precision": "Average precision",
     "jnd.note": "A distance that knew nothing would reach about {same}, the share of “the same”.",
-    "thresholds.lead": "Share of answers “different” by strength. The threshold is the strength at which half of "
-    "the pairs are seen to differ, guesses and slips apart; it is written where the strengths shown enclose it.",
+    "thresholds.lead": "Share of answers “different” by strength, for groups of distortions and for single ones, of "
+    "those shown in at least six pairs. The range of each distortion goes from its mildest to its strongest, equal "
+    "ratios being equally far. The threshold is the strength at which half of the pairs are seen to differ, guesses "
+    "and slips apart; it is written where the strengths shown enclose it.",
     "thresholds.threshold": "threshold {value}",
     "thresholds.none": "no threshold",
     "thresholds.y": "share “different”",
-    "thresholds.x": "strength",
+    "thresholds.x": "strength ({unit})",
+    "thresholds.range": "place in the range, 0 mildest, 1 strongest",
     "thresholds.answers": "answers",
     "thresholds.fit": "fitted curve",
     # --- turing ---
@@ -109,8 +112,8 @@ WORDS: Final[dict[str, str]] = {
     "head.criterion": "Criterion",
     "head.area": "Area under ROC",
     # --- readers ---
-    "readers.rule": "Rule, fixed in the study: who answers fewer than {least} of the sentinels right is left out of "
-    "every figure. Left out: {excluded} of {all}.",
+    "readers.rule": "Rule, fixed before any answer is seen: who answers fewer than {least} of the sentinels right "
+    "is left out of every figure. Left out: {excluded} of {all}.",
     "readers.table": "Readers",
     "readers.counts": "counts",
     "readers.out": "left out: {reason}",
@@ -183,8 +186,9 @@ WORDS: Final[dict[str, str]] = {
     "method.turing.text": "d' = z(H) − z(F) and criterion −(z(H) + z(F))/2, one half added to every count and one "
     "to every number of images (Hautus, Behavior Research Methods 27, 1995).",
     "method.threshold": "Thresholds",
-    "method.threshold.text": "A Weibull function by maximum likelihood; guesses are measured on pairs of equal "
-    "images, slips fixed at 2 % (Wichmann and Hill, Perception & Psychophysics 63, 2001).",
+    "method.threshold.text": "A Weibull function of the place in the range by maximum likelihood; guesses are "
+    "measured on pairs of equal images, slips fixed at 2 % (Wichmann and Hill, Perception & Psychophysics 63, "
+    "2001). Points put neighbouring pairs together; the fit does not.",
     # --- limits ---
     "limits.none": "No warning.",
     "limit.one_reader": "One reader: the intervals are about new patients for this reader, and say nothing about "

@@ -10,6 +10,11 @@ GIVEN: Final[dict[str, str]] = {
     "traditional": "전통적 왜곡",
     "cnn": "신경망 왜곡",
     "mixed": "하나씩",
+    "photometric": "밝기와 대비",
+    "noise": "잡음",
+    "blur": "흐림",
+    "spatial": "공간",
+    "compression": "압축",
     "closer": "더 잘 일치",
     "farther": "덜 일치",
     "no evidence": "근거 없음",
@@ -85,12 +90,14 @@ WORDS: Final[dict[str, str]] = {
     "jnd.table": "거리 오름차순에 따른 “같음”의 평균 정밀도",
     "head.precision": "평균 정밀도",
     "jnd.note": "아무것도 모르는 거리라면 “같음”의 비율인 약 {same}에 이릅니다.",
-    "thresholds.lead": "세기에 따른 “다름” 응답의 비율. 문턱은 추측과 실수를 제외하고 쌍의 절반이 다르게 보이는 "
-    "세기이며, 보여 준 세기 안에 있을 때만 적습니다.",
+    "thresholds.lead": "세기에 따른 “다름” 응답의 비율. 왜곡의 묶음과, 여섯 쌍 이상에서 보인 개별 왜곡입니다. 각 "
+    "왜곡의 범위는 가장 약한 것부터 가장 강한 것까지이며 같은 비율은 같은 간격입니다. 문턱은 추측과 실수를 제외하고 "
+    "쌍의 절반이 다르게 보이는 세기이며, 보여 준 세기 안에 있을 때만 적습니다.",
     "thresholds.threshold": "문턱 {value}",
     "thresholds.none": "문턱 없음",
     "thresholds.y": "“다름”의 비율",
-    "thresholds.x": "세기",
+    "thresholds.x": "세기 ({unit})",
+    "thresholds.range": "범위에서의 위치, 0 가장 약함, 1 가장 강함",
     "thresholds.answers": "응답",
     "thresholds.fit": "맞춘 곡선",
     # --- turing ---
@@ -108,8 +115,8 @@ WORDS: Final[dict[str, str]] = {
     "head.criterion": "기준",
     "head.area": "ROC 면적",
     # --- readers ---
-    "readers.rule": "연구에서 정한 규칙: 확인 문항의 {least} 미만을 맞힌 판독자는 모든 수치에서 제외합니다. 제외: "
-    "{all}명 중 {excluded}명.",
+    "readers.rule": "응답을 보기 전에 정한 규칙: 확인 문항의 {least} 미만을 맞힌 판독자는 모든 수치에서 제외합니다. "
+    "제외: {all}명 중 {excluded}명.",
     "readers.table": "판독자",
     "readers.counts": "포함",
     "readers.out": "제외: {reason}",
@@ -176,8 +183,9 @@ WORDS: Final[dict[str, str]] = {
     "method.turing.text": "d' = z(H) − z(F), 기준 −(z(H) + z(F))/2; 모든 횟수에 1/2, 모든 영상 수에 1을 더함 "
     "(Hautus, Behavior Research Methods 27, 1995).",
     "method.threshold": "문턱",
-    "method.threshold.text": "최대 가능도로 맞춘 Weibull 함수; 추측은 같은 영상 쌍에서 재고, 실수는 2 %로 고정 "
-    "(Wichmann과 Hill, Perception & Psychophysics 63, 2001).",
+    "method.threshold.text": "범위에서의 위치에 대해 최대 가능도로 맞춘 Weibull 함수; 추측은 같은 영상 쌍에서 재고, "
+    "실수는 2 %로 고정 (Wichmann과 Hill, Perception & Psychophysics 63, 2001). 점은 이웃한 쌍을 모은 것이고, 맞춤은 "
+    "그렇지 않습니다.",
     # --- limits ---
     "limits.none": "경고가 없습니다.",
     "limit.one_reader": "판독자 한 명: 구간은 이 판독자의 새로운 환자에 대한 것이며, 다른 판독자에 대해서는 말하지 "

@@ -15,6 +15,7 @@ from monai_cxraug.reporting.plots import Line, Panel, Ticks, panels
 from monai_cxraug.reporting.tables import bracket, number, percent, signed
 from monai_cxraug.reporting.words import minus
 from monai_cxraug.study.report.bars import both
+from monai_cxraug.study.visibility import RATIO
 
 Results = Mapping[str, Any]
 #: points of a fitted curve.
@@ -108,21 +109,37 @@ def thresholds_part(results: Results, say: Language) -> Markup:
 
 
 def _panel(entry: Mapping[str, Any], say: Language) -> Panel:
-    x, total = entry["strengths"], entry["total"]
-    shares = [hits / shown for hits, shown in zip(entry["different"], total, strict=True) if shown]
-    places = [place for place, shown in zip(x, total, strict=True) if shown]
+    points = [(place, different / total) for place, different, total in entry["points"] if total]
+    low, high = min(0.0, points[0][0]), max(1.0, points[-1][0])
     fitted = entry["threshold"] is not None
-    lines = [Line(say("thresholds.answers"), places, shares, 2, dots=True, width=0 if fitted else 1.6)]
+    x, y = zip(*points, strict=True)
+    lines = [Line(say("thresholds.answers"), x, y, 2, dots=True, width=0 if fitted else 1.2)]
     if fitted:
-        curve = np.linspace(x[0], x[-1], _POINTS)
-        fit = Threshold(entry["threshold"], entry["slope"], entry["guesses"] or 0.0)
-        lines.append(Line(say("thresholds.fit"), curve.tolist(), fit.share(curve).tolist(), 2))
-    written = say("thresholds.threshold", value=f"{entry['threshold']:.3g}") if fitted else say("thresholds.none")
+        curve = np.linspace(low, high, _POINTS)
+        fit = Threshold(RATIO ** entry["threshold"], entry["slope"], entry["guesses"] or 0.0)
+        lines.append(Line(say("thresholds.fit"), curve.tolist(), fit.share(RATIO**curve).tolist(), 2))
     return Panel(
-        entry["distortion"].replace("_", " "),
-        written,
-        Ticks(x[0], x[-1], say("thresholds.x")),
+        say.known(entry["name"]).replace("_", " "),
+        _threshold(entry, say),
+        Ticks(low, high, _unit(entry, say), _ends(entry)),
         Ticks(0, 1, say("thresholds.y")),
         lines,
         level=0.5,
     )
+
+
+def _threshold(entry: Mapping[str, Any], say: Language) -> str:
+    if entry["threshold"] is None:
+        return say("thresholds.none")
+    value = f"{entry['strength']:g}" if entry["single"] else f"{entry['threshold']:.2f}"
+    return say("thresholds.threshold", value=value)
+
+
+def _unit(entry: Mapping[str, Any], say: Language) -> str:
+    return say("thresholds.x", unit=entry["unit"]) if entry["single"] else say("thresholds.range")
+
+
+def _ends(entry: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """What stands under the ends of the range."""
+    mildest, strongest = entry["ends"] or (0, 1)
+    return [(0, f"{mildest:g}"), (1, f"{strongest:g}")]

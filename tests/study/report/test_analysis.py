@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 from monai_cxraug.metrics.forced_choice import forced_choice_score, one_of_others
 from monai_cxraug.study.analysis import ALL, Analysis, Draws, find_primary, plain
 from monai_cxraug.study.distances import Distance, Pictures, pixel_distances
-from monai_cxraug.study.files import Answer, Reader, Study, Trial, write_answers
+from monai_cxraug.study.files import Answer, Reader, Study, write_answers
 from monai_cxraug.study.judgements import Judgements
 from monai_cxraug.study.observers import Observer
-from monai_cxraug.study.visibility import thresholds
 from tests.study.report.studies import answer, known_distance, make_study
 
 DRAWS = Draws(200, 3)
@@ -162,33 +160,3 @@ def test_pairs_that_all_look_different_have_no_precision(
     assert {one["score"] for one in found["jnd"]["scores"]} == {None}
     assert {str(one["interval"]) for one in found["jnd"]["scores"]} == {"None"}
     assert found["forced_choice"] == []
-
-
-# --- thresholds ---
-
-
-def test_strengths_are_counted_by_distortion(study: Study, tmp_path: Path) -> None:
-    asked = [one for one in study.trials if one.task == "jnd"]
-    rows = [Answer(study.identity, "a", one.trial, "different" if k % 2 else "same") for k, one in enumerate(asked)]
-    write_answers(tmp_path, rows, [Reader("a")])
-    found = thresholds(Judgements.collect(study, [tmp_path]), ["a"], asked)
-    blur = next(one for one in found if one["distortion"] == "gaussian_blur")
-    for strength, total, different in zip(blur["strengths"], blur["total"], blur["different"], strict=True):
-        at = [k for k, one in enumerate(asked) if one.distortion_second == f"gaussian_blur {strength}"]
-        assert total == len(at)
-        assert different == sum(k % 2 for k in at)
-    equal = [k for k, one in enumerate(asked) if not one.distortion_second]
-    assert blur["guesses"] == pytest.approx(np.mean([k % 2 for k in equal]))
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("gaussian_blur 1", "gaussian_blur 2"), ("", "gaussian_blur 1 + jpeg 30"), ("", "autoencoder"), ("", "shift 0")],
-)
-def test_only_one_distortion_of_a_named_strength_counts(first: str, second: str, study: Study, tmp_path: Path) -> None:
-    one = next(trial for trial in study.trials if trial.task == "jnd")
-    write_answers(tmp_path, [Answer(study.identity, "a", one.trial, "same")], [Reader("a")])
-    made = replace(one, distortion_first=first, distortion_second=second)
-    other = Trial(one.trial, "jnd", "judged", distortion_second="gaussian_blur 3")
-    found = thresholds(Judgements.collect(study, [tmp_path]), ["a"], [made, other])
-    assert found == []  # one strength is left, which is no curve
