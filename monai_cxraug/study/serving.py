@@ -150,8 +150,12 @@ class ServeStudy:
         return HostRule(frozenset(name.lower() for name in names | local if name), addresses=self.is_exposed)
 
     def _url(self, port: int) -> str:
-        scheme = "https" if self.certificate else "http"
-        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{port}"
+        """The address that browsers open, as far as we know it."""
+        names = [self.hosts] if isinstance(self.hosts, str) else list(self.hosts)
+        if self.behind_tls_proxy and names:
+            return f"https://{names[0]}"
+        name = names[0] if names else f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{name}:{port}"
 
     def _run(self, app: App, listener: socket.socket) -> None:
         import uvicorn

@@ -201,6 +201,19 @@ def test_codes_are_read_as_people_type_them(typed: str, code: str) -> None:
     assert read_code(typed) == code
 
 
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        ({}, "http://127.0.0.1:80"),
+        ({"host": "::1"}, "http://[::1]:80"),
+        ({"host": "0.0.0.0", "certificate": "c", "hosts": "study.example"}, "https://study.example:80"),
+        ({"hosts": ["study.example", "other"], "behind_tls_proxy": True}, "https://study.example"),
+    ],
+)
+def test_the_address_is_one_that_browsers_open(options: dict[str, Any], url: str) -> None:
+    assert ServeStudy("s", "a", **options)._url(80) == url
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for localhost that nobody signed."""

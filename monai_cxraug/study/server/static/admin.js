@@ -142,7 +142,14 @@ function readerRow(reader) {
     cell(reader.started ? [bar, say("span", reader.finished ? "done" : "progress", { class: reader.finished ? "done" : "" }, { done: reader.answered, total: reader.total })].map((one) => one) : say("span", "not_begun", { class: "soft" }), "text"),
     ...["2afc", "jnd", "turing"].map((task) => cell(seconds(reader.median_ms[task]))),
     cell(reader.sentinels ? `${reader.sentinels_right} / ${reader.sentinels}` : "–"),
-    cell(reader.seen ? new Date(reader.seen).toLocaleString(getLanguage(), { dateStyle: "short", timeStyle: "short" }) : "–", "text"));
+    cell(reader.seen ? clock(reader.seen) : "–", "text"));
+}
+
+/** A time that reads the same in every country: 2026-12-01 14:05. */
+function clock(text) {
+  const time = new Date(text);
+  const two = (number) => String(number).padStart(2, "0");
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}`;
 }
 
 async function leave() {

@@ -119,7 +119,8 @@ export class TrialScreen {
     const row = fittingScale(size, (box.width - 2 * gap) / 3, box.height - caption, ratio);
     this.answers.style.setProperty("--row", `${Math.round((3 * size.width * row) / ratio + 2 * gap)}px`);
     const stack = fittingScale(size, (box.width - gap) / 2, (box.height - gap) / 2 - caption, ratio);
-    this.stage.classList.toggle("stack", stack > row);
+    this.answers.style.setProperty("--pane", `${Math.round((size.width * row) / ratio)}px`);
+    this.stage.classList.toggle("stack", stack > row || (stack === row && box.height > box.width));
     return this.viewer.resize(Math.max(row, stack), ratio);
   }
 
