@@ -14,6 +14,7 @@ import torch
 
 from monai_cxraug.bundle_config import bundle_file, one_line_errors, refuse_active, run_stage
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, find_cause
+from monai_cxraug.networks.encoder_decoder import EncoderDecoder
 from monai_cxraug.resources import resource_root
 
 #: a small stage: its job writes the file ``out``, so that one sees whether it ran.
@@ -370,8 +371,9 @@ REQUIRED = {
     "run_experiment": {"experiment": "x", "out": "y"},
     "evaluate": {"run_folder": "x", "manifest": "y", "out": "z"},
     "report": {"run_folder": "x"},
+    "study_networks": {"manifest": "x", "out": "y"},
 }
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan")
+BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion")
 STAGES = ("train", "evaluate", "inference")
 
 
@@ -401,6 +403,12 @@ def test_shipped_configuration_passes_its_guard_and_refuses_a_misspelling(path: 
         (BUNDLES[1], "train#trainer#epoch_lenght", "ProgressiveGanTrainer has no such argument.*'epoch_length'"),
         (BUNDLES[1], "train#handlers#0#evry", "Resume has no such argument.*'every'"),
         (BUNDLES[1], "network_def#fmapmax", "ProgressiveGenerator has no such argument.*'fmap_max'"),
+        (
+            BUNDLES[2],
+            "train#trainer#adversarial_wieght",
+            "DistortionTrainer has no such argument.*'adversarial_weight'",
+        ),
+        (BUNDLES[2], "network_def#skip", "EncoderDecoder has no such argument.*'skips'"),
     ],
 )
 def test_shipped_components_refuse_misspelt_arguments(bundle: str, key: str, hint: str, tmp_path: Path) -> None:
@@ -426,3 +434,15 @@ def test_generator_that_is_verified_is_the_one_that_is_trained() -> None:
     formats = meta["network_data_format"]
     assert formats["inputs"]["image"]["num_channels"] == train["latent_size"]
     assert formats["outputs"]["pred"]["spatial_shape"] == [train["resolution"]] * 2
+
+
+def test_distorter_that_is_verified_is_the_one_that_is_trained() -> None:
+    """The default training is that of the network's own defaults, which ``verify_net_in_out`` builds."""
+    train, inference, meta = (
+        json.loads(bundle_file(BUNDLES[2], name).read_text()) for name in ("train", "inference", "metadata")
+    )
+    settings = EncoderDecoder(**{key: v for key, v in inference["network_def"].items() if not key.startswith("_")})
+    assert {
+        name: train[name] for name in train["network_def"] if name != "_target_"
+    }.items() <= settings.settings.items()
+    assert meta["network_data_format"]["inputs"]["image"]["spatial_shape"] == [f"{2 * settings.stride}*n"] * 2

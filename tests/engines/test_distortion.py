@@ -170,8 +170,9 @@ def test_the_discriminator_s_gradients_are_its_own() -> None:
     engine = trainer(gan=True)
     judge = engine.discriminator
     assert judge is not None
+    assert engine.d_optimizer is not None
     held: list[Tensor] = []
-    engine.optimizer.register_step_pre_hook(
+    engine.d_optimizer.register_step_pre_hook(
         lambda *call: held.extend(parameter.grad.clone() for parameter in judge.parameters())
     )
     engine.state.iteration = 1

@@ -54,7 +54,9 @@ def test_the_gradient_is_that_of_differences() -> None:
 def test_the_feature_network_stays_as_it_is() -> None:
     body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in body.state_dict().items()}
-    distance = FeatureDistance(body, ["1"]).train()
+    distance = FeatureDistance(body, ["1"])
+    assert not body.training
+    distance.train()
     images = torch.rand(2, 1, 9, 9, requires_grad=True)
     distance(images, torch.rand(2, 1, 9, 9)).backward()
     assert not body.training
