@@ -71,7 +71,7 @@ class Database:
     def _prepare(self, identity: str) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=1", "foreign_keys=1", "trusted_schema=0"):
             self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(_TABLES)
+        self._connection.executescript(f"BEGIN; {_TABLES} COMMIT;")
         if not self.fact("study"):
             self.set_fact("schema", SCHEMA)
             self.set_fact("study", identity)

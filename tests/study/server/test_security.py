@@ -135,12 +135,11 @@ ADMIN_CHANGES = ["/api/admin/leave", "/api/admin/codes", "/api/admin/enrolment",
 
 
 @pytest.mark.parametrize("path", CHANGES + ADMIN_CHANGES)
-@pytest.mark.parametrize("token", ["", "0" * 64, "x", "é"])
-def test_changes_need_the_token_of_the_session(running: Running, path: str, token: str) -> None:
+def test_changes_need_the_token_of_the_session(running: Running, path: str) -> None:
     page, _ = running.reader()
     page.post("/api/admin/enter", {"token": TOKEN})
     other, _ = running.reader()
-    for wrong in {token, other.csrf} - {"é"}:
+    for wrong in ("", "0" * 64, "x", "\xe9", other.csrf):
         page.csrf = wrong
         got = page.post(path, {"count": 1, "open": True, "language": "en"})
         assert (got.status, got.error) == (403, "csrf")

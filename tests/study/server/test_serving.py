@@ -90,16 +90,19 @@ def test_a_study_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
         ServeStudy(study.folder, tmp_path / "answers").run()
 
 
+@pytest.mark.e2e
 def test_a_port_in_use_is_said_in_one_line(study: Study, tmp_path: Path) -> None:
     with ServerProcess(study.folder, tmp_path / "one") as first, pytest.raises(ConfigError, match="must be free"):
         ServeStudy(study.folder, tmp_path / "two", port=first.port).run()
 
 
+@pytest.mark.e2e
 def test_one_server_a_database(study: Study, tmp_path: Path) -> None:
     with ServerProcess(study.folder, tmp_path / "one"), pytest.raises(StateError, match="only one process"):
         ServeStudy(study.folder, tmp_path / "one", port=free_port()).run()
 
 
+@pytest.mark.e2e
 def test_it_tells_where_it_is_and_stops_when_told(study: Study, tmp_path: Path) -> None:
     code = "import sys; from monai_cxraug.study.serving import ServeStudy; ServeStudy(*sys.argv[1:], port=0).run()"
     server = subprocess.Popen(
@@ -127,6 +130,7 @@ def test_it_tells_where_it_is_and_stops_when_told(study: Study, tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / "a" / DATABASE).stat().st_mode) == 0o600
 
 
+@pytest.mark.e2e
 def test_a_killed_server_has_every_acknowledged_answer(study: Study, tmp_path: Path) -> None:
     with ServerProcess(study.folder, tmp_path / "a") as server:
         page = Page(server.port)
@@ -240,6 +244,7 @@ def first_reply(url: str, context: ssl.SSLContext) -> Any:
     pytest.fail("the server did not answer")
 
 
+@pytest.mark.e2e
 def test_tls(study: Study, tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     port = free_port()
     code = (

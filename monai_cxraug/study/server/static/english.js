@@ -2,7 +2,6 @@ export const ENGLISH = {
   study: "Reader study",
   language: "Language",
   continue: "Continue",
-  back: "Back",
   pause: "Pause",
 
   enter_heading: "Enter your reader code",
@@ -40,7 +39,6 @@ export const ENGLISH = {
   resume: "You have answered {done} of {total}. You continue where you stopped.",
   begin: "Begin",
   keys: "Keys",
-  or: "or",
   key_space: "Space",
 
   left: "Left",
@@ -56,7 +54,6 @@ export const ENGLISH = {
   confidence_2: "Unsure",
   confidence_3: "Fairly sure",
   confidence_4: "Certain",
-  change_mind: "Change",
   ready: "Ready? The images appear once you continue.",
   interrupted: "The page was covered while the images were shown. They will be shown again.",
   watch: "Watch the dot",

@@ -2,7 +2,6 @@ export const KOREAN = {
   study: "판독 연구",
   language: "언어",
   continue: "계속",
-  back: "뒤로",
   pause: "잠시 멈춤",
 
   enter_heading: "판독자 코드를 입력해 주세요",
@@ -28,7 +27,7 @@ export const KOREAN = {
   choose_role: "직종을 선택해 주세요.",
   wrong_years: "0에서 80 사이의 숫자를 입력하거나 비워 두세요.",
 
-  part: "{parts}부 중 {part}부",
+  part: "전체 {parts}부 중 {part}부",
   task_2afc: "어느 영상이 기준 영상에 더 가깝습니까?",
   task_jnd: "두 영상이 같아 보였습니까?",
   task_turing: "실제 영상입니까, 합성 영상입니까?",
@@ -40,7 +39,6 @@ export const KOREAN = {
   resume: "{total}개 중 {done}개를 마쳤습니다. 멈춘 곳부터 이어서 합니다.",
   begin: "시작",
   keys: "단축키",
-  or: "또는",
   key_space: "스페이스 바",
 
   left: "왼쪽",
@@ -56,7 +54,6 @@ export const KOREAN = {
   confidence_2: "불확실",
   confidence_3: "꽤 확신",
   confidence_4: "확실",
-  change_mind: "다시 고르기",
   ready: "준비되셨습니까? 계속을 누르면 영상이 나타납니다.",
   interrupted: "영상이 나오는 동안 화면이 가려졌습니다. 다시 보여 드리겠습니다.",
   watch: "점을 바라봐 주세요",
