@@ -54,13 +54,14 @@ class Judgements:
         answers: dict[tuple[str, str], Answer] = {}
         hashes: dict[str, str] = {}
         trials = {trial.trial: trial for trial in study.trials}
+        identity = study.identity  # a hash of the whole document: once is enough
         for number, folder in enumerate(map(Path, folders)):
             given, people = read_answers(folder)
             _add_readers(readers, people, folder / READERS)
             local = {reader.reader for reader in people}
             for line, answer in enumerate(given, start=2):
                 where = f"{folder / ANSWERS} line {line}"
-                _check(answer, study, trials, local, where)
+                _check(answer, identity, trials, local, where)
                 if answers.setdefault((answer.reader, answer.trial), answer) is not answer:
                     raise InputError(
                         where, "a reader answers a trial once", f"{answer.reader!r}, {answer.trial!r} again"
@@ -107,9 +108,9 @@ def _add_readers(readers: dict[str, Reader], people: Sequence[Reader], where: Pa
         readers[reader.reader] = reader
 
 
-def _check(answer: Answer, study: Study, trials: Mapping[str, Trial], readers: set[str], where: str) -> None:
-    if answer.study != study.identity:
-        rule = f"must answer the study {study.identity[:12]} in {study.folder}"
+def _check(answer: Answer, identity: str, trials: Mapping[str, Trial], readers: set[str], where: str) -> None:
+    if answer.study != identity:
+        rule = f"must answer this study, {identity[:12]}"
         raise StateError(where, rule, f"study {answer.study[:12]!r}", "give the folder that these answers belong to")
     if answer.trial not in trials:
         raise InputError(where, "unknown trial", repr(answer.trial), nearest(answer.trial, trials))

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812  (the customary name)
 
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.console import Progress
-from monai_cxraug.errors import ConfigError
+from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.networks.perceptual import PerceptualDistance
 from monai_cxraug.networks.weights import Model, load_model
 from monai_cxraug.study.distances import Compare, Distance, Pictures, measure, wanted
@@ -108,14 +108,6 @@ class Ruler:
 # --- plain ---
 
 
-def plain_distance(ruler: Ruler, pictures: Pictures, trials: Sequence[Trial], progress: Progress | None) -> Distance:
-    """Compute the distance with channel weights of one."""
-    return measure(ruler.name, "plain", ruler.distance, pictures, trials, ruler.about, progress)
-
-
-# --- linear ---
-
-
 @dataclass(frozen=True)
 class Differences:
     """Squared channel differences of every comparison, computed once: the network does not change.
@@ -129,20 +121,51 @@ class Differences:
     second: dict[str, Tensor]
 
     @classmethod
-    def of(cls, ruler: Ruler, pictures: Pictures, trials: Sequence[Trial]) -> Differences:
-        """Compute them."""
-        found = cls({}, {})
-        for part, one, two in pictures.batches(wanted(trials)):
+    def of(
+        cls, ruler: Ruler, pictures: Pictures, trials: Sequence[Trial], progress: Progress | None = None
+    ) -> Differences:
+        """Compute them.
+
+        Args:
+            ruler: the classifier.
+            pictures: images of the study.
+            trials: forced choices and pairs.
+            progress: told (done, total) pairs of images.
+
+        Raises:
+            InputError: a difference is not finite, or an image is unreadable or of another size than its partner.
+        """
+        found, todo, done = cls({}, {}), wanted(trials), 0
+        for part, one, two in pictures.batches(todo):
             with torch.no_grad():
                 rows = ruler.distance.differences(one, two)
+            if not bool(torch.isfinite(rows).all()):
+                raise InputError(ruler.model.path, "must see finite differences", "NaN or infinity", "train it again")
             for pair, row in zip(part, rows, strict=True):
-                (found.second if pair.second else found.first)[pair.trial.trial] = row
+                found.both[pair.second][pair.trial.trial] = row
+            done += len(part)
+            if progress:
+                progress(done, len(todo))
         return found
+
+    @property
+    def both(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Of first and of second images."""
+        return self.first, self.second
 
     def stacked(self, trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
         """``[T, C]`` of first and of second images."""
         names = [one.trial for one in trials]
         return torch.stack([self.first[name] for name in names]), torch.stack([self.second[name] for name in names])
+
+
+def plain_distance(ruler: Ruler, differences: Differences) -> Distance:
+    """The distance with channel weights of one: the sum of the differences."""
+    sides = ({name: float(row.sum()) for name, row in side.items()} for side in differences.both)
+    return Distance(ruler.name, "plain", *sides, ruler.about)
+
+
+# --- linear ---
 
 
 def linear_distance(

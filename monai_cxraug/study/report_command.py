@@ -102,7 +102,8 @@ class ReportStudy:
         self, ruler: Ruler, analysis: Analysis, pictures: Pictures, trials: Sequence[Trial]
     ) -> tuple[list[Distance], Warnings]:
         """The distance as it is, and what can be learnt."""
-        found = [plain_distance(ruler, pictures, trials, progress_bar(ruler.name))]
+        differences = Differences.of(ruler, pictures, trials, progress_bar(ruler.name))
+        found = [plain_distance(ruler, differences)]
         warnings = _about(ruler, pictures, trials)
         if not self.learn:
             return found, warnings
@@ -110,7 +111,7 @@ class ReportStudy:
             return found, [*warnings, {"what": "not_learnt", "values": {"name": ruler.name, **reason}}]
         how = Fitting(tuned_epochs=self.tuned_epochs, seed=self.seed)
         taught, shares = analysis.choices, analysis.shares
-        found.append(linear_distance(ruler, Differences.of(ruler, pictures, trials), trials, taught, shares, how))
+        found.append(linear_distance(ruler, differences, trials, taught, shares, how))
         if self.tuned_epochs:
             found.append(tuned_distance(ruler, pictures, trials, taught, shares, how))
         return found, warnings

@@ -70,7 +70,7 @@ def _facts(results: Mapping[str, Any], primary: Mapping[str, Any], say: Language
         ("fact.interval", minus(bracket(primary["interval"]))),
         ("fact.readers", counts["readers"]),
         ("fact.trials", counts["answered"]["2afc"]),
-        ("fact.patients", counts["patients"]),
+        ("fact.patients", results["forced_choice"][0]["patients"]),
     ]
     return element(
         "dl", *(element("div", element("dt", say(key)), element("dd", value)) for key, value in facts), class_="figures"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from monai_cxraug.reporting.axis import Axis
 from monai_cxraug.reporting.forest import NARROW, STYLE, WIDE, Layout, clip, write
 from monai_cxraug.reporting.language import Language
@@ -97,11 +99,18 @@ def _family(
         for k, row in enumerate(family["scores"])
     ]
     return join(
-        _reachable(family, axis, first - 4, bottom),
+        *(_reachable(family, axis, *ends) for ends in _spans(first, bottom, layout)),
         write(_EDGE, top + 14, say.known(family["family"]), "strong"),
-        write(layout.width - _EDGE, top + 14, f"{family['trials']}", "soft small num", "end"),
+        write(layout.width - _EDGE, top + 14, say("choice.count", count=family["trials"]), "soft small num", "end"),
         *rows,
     )
+
+
+def _spans(first: float, bottom: float, layout: Layout) -> list[tuple[float, float]]:
+    """Where the band stands: behind all rows, or behind each bar where numbers stand above it."""
+    if not layout.stacked:
+        return [(first - 4, bottom)]
+    return [(y - 21, y - 3) for y in np.arange(first + layout.row, bottom + 1, layout.row)]
 
 
 def _reachable(family: Mapping[str, Any], axis: Axis, top: float, bottom: float) -> Markup:

@@ -69,6 +69,7 @@ WORDS: Final[dict[str, str]] = {
     "of the other readers scores, and ends at the ceiling on these answers (dashed).",
     "choice.title": "Forced-choice scores",
     "choice.about": "Bars of the score of each distance with 95 % intervals, by family of distortions",
+    "choice.count": "{count} trials",
     "choice.axis": "score (share of readers on the same side)",
     "choice.note": "L2 and PSNR order images alike, so that their scores are equal. “linear”: channel weights "
     "learnt from the forced choices; “tuned”: the whole network learnt too. Both are scored on patients that they "

@@ -75,6 +75,7 @@ WORDS: Final[dict[str, str]] = {
     "얻는 점수에서 시작하여 이 응답에서의 상한(점선)에서 끝납니다.",
     "choice.title": "강제 선택 점수",
     "choice.about": "왜곡 종류별 각 거리의 점수 막대와 95 % 구간",
+    "choice.count": "{count}문항",
     "choice.axis": "점수 (같은 쪽을 택한 판독자의 비율)",
     "choice.note": "L2와 PSNR은 영상을 같은 순서로 놓으므로 점수가 같습니다. “linear”는 강제 선택에서 채널 가중치를 "
     "배운 것, “tuned”는 신경망 전체도 배운 것입니다. 둘 다 학습에 쓰지 않은 환자에서 채점합니다.",

@@ -37,7 +37,7 @@ def test_answers_of_sites_are_put_together(study: Study, observers: list[Observe
 
 HOSTILE: dict[str, tuple[Edit, type[CxrAugError], str]] = {
     "unknown trial": (lambda a, r: a.append(replace(a[0], trial="t9999")), InputError, "unknown trial"),
-    "another study": (lambda a, r: a.append(replace(a[0], study="f" * 64)), StateError, "must answer the study"),
+    "another study": (lambda a, r: a.append(replace(a[0], study="f" * 64)), StateError, "must answer this study"),
     "twice": (lambda a, r: a.append(a[0]), InputError, "answers a trial once"),
     "an answer of another task": (
         lambda a, r: a.insert(0, replace(a.pop(0), answer="same")),

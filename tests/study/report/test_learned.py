@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from monai_cxraug.errors import ConfigError, StateError
+from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.metrics.forced_choice import forced_choice_score
 from monai_cxraug.study import learned
-from monai_cxraug.study.distances import Distance, Pictures, wanted
+from monai_cxraug.study.distances import Distance, Pictures, measure, wanted
 from monai_cxraug.study.files import Study, Trial
 from monai_cxraug.study.learned import (
     Differences,
@@ -44,13 +44,21 @@ def test_names_and_record(ruler: Ruler, classifier: Path, study: Study) -> None:
     assert ruler.seen(study.trials) == 1
 
 
-def test_plain_is_the_sum_of_the_differences(ruler: Ruler, study: Study) -> None:
+def test_plain_is_the_distance_of_the_network(ruler: Ruler, study: Study) -> None:
     trials = [one for one in study.trials if one.role == "judged" and one.task != "turing"]
-    plain = plain_distance(ruler, Pictures(study), trials, None)
     rows = Differences.of(ruler, Pictures(study), trials)
-    for trial in trials:
-        assert plain.first[trial.trial] == pytest.approx(float(rows.first[trial.trial].sum()), rel=1e-4)
+    plain = plain_distance(ruler, rows)
+    direct = measure("", "", ruler.distance, Pictures(study), trials)
+    assert plain.first == pytest.approx(dict(direct.first), rel=1e-4)
+    assert plain.second == pytest.approx(dict(direct.second), rel=1e-4)
     assert len(wanted(trials)) == len(rows.first) + len(rows.second)
+
+
+def test_a_network_that_diverged_is_refused(ruler: Ruler, study: Study) -> None:
+    with torch.no_grad():
+        ruler.distance.network.body.features[0].weight.fill_(float("nan"))  # type: ignore[index,union-attr]
+    with pytest.raises(InputError, match="finite differences"):
+        Differences.of(ruler, Pictures(study), study.trials)
 
 
 # --- patients apart ---
@@ -150,7 +158,7 @@ def test_tuning_learns_and_leaves_the_classifier_as_it_was(
         return tune(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(learned, "_tune", watched)
-    shares = votes_of(plain_distance(ruler, pictures, trials, None), trials)
+    shares = votes_of(plain_distance(ruler, Differences.of(ruler, pictures, trials)), trials)
     how = Fitting(folds=2, tuned_epochs=2, batch=8, tuned_rate=1e-3)
     found = tuned_distance(ruler, pictures, trials, trials, shares, how)
     assert found.name == "mine, tuned"

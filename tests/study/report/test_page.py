@@ -122,7 +122,7 @@ def test_names_must_differ_and_settings_must_fit(study: Study, answers: Path, cl
 
 def test_a_changed_study_is_refused(answers: Path, tmp_path: Path) -> None:
     other = make_study(tmp_path / "study", choices=2, pairs=0, singles=0, repeats=0)
-    with pytest.raises(StateError, match="must answer the study"):
+    with pytest.raises(StateError, match="must answer this study"):
         ReportStudy(other.folder, answers, tmp_path / "out").run()
     image = next((other.folder / "images").iterdir())
     image.write_bytes(b"another")
