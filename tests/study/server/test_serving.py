@@ -57,6 +57,15 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What would have been served, had it not been refused."""
+    started: list[object] = []
+    monkeypatch.setattr(ServeStudy, "_run", lambda _self, app, _listener: started.append(app))
+    return started
+
+
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_safe_is_refused(study: Study, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(CxrAugError, match=message) as refused:
@@ -66,12 +75,14 @@ def test_what_is_not_safe_is_refused(study: Study, tmp_path: Path, options: dict
     assert not (tmp_path / "answers").exists()
 
 
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("inside", ["", "answers", "images/../answers"])
 def test_answers_lie_outside_of_the_study(study: Study, inside: str) -> None:
     with pytest.raises(ConfigError, match="outside"):
         ServeStudy(study.folder, study.folder / inside).run()
 
 
+@pytest.mark.usefixtures("served")
 def test_a_changed_study_is_refused(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study")
     image = next((study.folder / "images").iterdir())
@@ -80,6 +91,7 @@ def test_a_changed_study_is_refused(tmp_path: Path) -> None:
         ServeStudy(study.folder, tmp_path / "answers").run()
 
 
+@pytest.mark.usefixtures("served")
 def test_a_study_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study")
     (tmp_path / "secret.png").write_bytes(b"secret")
