@@ -8,13 +8,14 @@ RUN := $(VENV)/bin/python -m
 LABEL := $(or $(CXRAUG_LABEL_VENV),.venv-label)
 NVFLARE := $(or $(CXRAUG_NVFLARE_VENV),.venv-nvflare)
 DEPLOY := $(or $(CXRAUG_DEPLOY_VENV),.venv-deploy)
+PARALLEL ?= -n logical --maxprocesses 4 --dist worksteal
 FAST := not slow and not gpu and not service and not e2e
 
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-nvflare .venv-deploy demo label test test-slow test-service check format-check lint types test-fast format clean
+.PHONY: help .venv .venv-nvflare .venv-deploy demo study-demo label test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -24,8 +25,11 @@ help: ## list the targets
 demo: $(READY) ## run the whole job on generated phantoms; ends with a table and the path of the report
 	@$(VENV)/bin/cxraug run configs/experiments/demo.yaml --out runs/demo
 
+study-demo: $(READY) ## build a reader study on phantoms, have it answered in a real browser, write its report
+	@$(RUN) scripts.study_demo $(ARGS)
+
 test: $(READY) ## run all tests but those marked slow, gpu or service
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(READY) ## run the tests marked slow
 	@$(RUN) pytest -m 'slow and not gpu and not service' $(ARGS)
@@ -46,7 +50,7 @@ types: $(READY)
 	@$(RUN) mypy
 
 test-fast: $(READY)
-	@$(RUN) pytest -q -m '$(FAST)' $(ARGS)
+	@$(RUN) pytest $(PARALLEL) -q -m '$(FAST)' $(ARGS)
 
 format: $(READY) ## format the code and mend what ruff can mend
 	@$(RUN) ruff format .

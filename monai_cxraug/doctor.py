@@ -31,6 +31,8 @@ _OPTIONAL: Final = {
     "safetensors": ("weights in .safetensors", "safetensors"),
     "onnx": ("export to ONNX", "onnx"),
     "onnxscript": ("export to ONNX", "onnx"),
+    "starlette": ("cxraug study serve", "study"),
+    "uvicorn": ("cxraug study serve", "study"),
     "mlflow": ("python -m monai.bundle run --tracking mlflow", "tracking"),
     "shtab": ("cxraug completion", "completion"),
 }
