@@ -103,11 +103,12 @@ def wait_for(page: Any, *wanted: str) -> str:
     return str(page.evaluate(STATUS))
 
 
-def go_to_trial(page: Any, task: str = "") -> None:
-    """Press on until a trial of a task asks for an answer; answer the others."""
+def go_to_trial(page: Any, task: str = "", judged: bool = False) -> None:
+    """Press on until a trial of a task, beyond its training if wished, asks for an answer; answer the others."""
     for _ in range(400):
         status = wait_for(page, "main", "choice", "confidence", "next")
-        if status == "choice" and page.locator(f".stage.task-{task}" if task else ".stage").count():
+        there = page.locator(f".stage.task-{task}" if task else ".stage").count()
+        if status == "choice" and there and not (judged and page.locator(".badge").is_visible()):
             return
         press(page, status, "ArrowLeft")
     raise AssertionError("no such trial")
@@ -263,7 +264,7 @@ def test_two_fingers_change_window_and_zoom(running: Running, open_page: Callabl
 def test_window_and_zoom_by_mouse_and_keys(running: Running, open_page: Callable[..., Any]) -> None:
     page, store = open_page(url_of(running)), running.site.store
     sign_in(page, store)
-    go_to_trial(page, "2afc")
+    go_to_trial(page, "2afc", judged=True)
     position = len(list(store.answers()))
     canvas = page.locator("canvas >> nth=0")
     before = [page.locator(f"canvas >> nth={k}").evaluate("(one) => one.toDataURL()") for k in range(3)]
@@ -289,6 +290,13 @@ def test_window_and_zoom_by_mouse_and_keys(running: Running, open_page: Callable
     assert (shown["window"], shown["level"]) == (255 - 120, 127.5 + 30 - 8)
     assert shown["zoom"] == pytest.approx(1.15**4, abs=0.01)
     assert shown["window_changes"] == 3
+    for _ in range(2):
+        go_to_trial(page, "2afc")
+        position = len(list(store.answers()))
+        press(page, "choice", "ArrowLeft")
+        page.wait_for_timeout(100)
+        shown = displays(list(store.answers()))[position]  # the next trial begins as it is
+        assert (shown["window"], shown["level"], shown["zoom"], shown["zooms"]) == (255, 127.5, 1, 0)
     go_to_trial(page, "2afc")
     position = len(list(store.answers()))
     page.keyboard.press("+")
@@ -416,6 +424,22 @@ def test_pause_and_resume(running: Running, open_page: Callable[..., Any]) -> No
     assert [one.position for one in store.answers()] == list(range(len(store.order(code))))
 
 
+def test_a_pause_while_images_flash(running: Running, open_page: Callable[..., Any]) -> None:
+    page, store = open_page(url_of(running)), running.site.store
+    sign_in(page, store)
+    go_to_trial(page, "jnd", judged=True)
+    press(page, "choice", "ArrowLeft")
+    wait_for(page, "watch")
+    done = len(list(store.answers()))
+    page.keyboard.press("p")
+    page.wait_for_selector(".big.code")
+    page.wait_for_timeout(1500)  # by now the question would have come
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press(" ")
+    page.wait_for_selector("#code")
+    assert len(list(store.answers())) == done
+
+
 def test_an_answer_without_connection_is_kept_and_sent(running: Running, open_page: Callable[..., Any]) -> None:
     page, store = open_page(url_of(running), faultless=False), running.site.store
     sign_in(page, store)
@@ -462,7 +486,7 @@ def test_a_killed_server_is_waited_for(study: Study, tmp_path: Path, open_page: 
 def test_a_held_key_answers_once(running: Running, open_page: Callable[..., Any]) -> None:
     page, store = open_page(url_of(running)), running.site.store
     sign_in(page, store)
-    go_to_trial(page, "2afc")
+    go_to_trial(page, "2afc", judged=True)
     done = len(list(store.answers()))
     for _ in range(12):
         page.keyboard.down("ArrowLeft")  # without letting go: repeats
