@@ -2,7 +2,7 @@
 
 NETWORKS holds ``autoencoder/``, ``conditional_gan/`` and ``drawn/networks.json``; originals are of the val split, those
 whose COLUMN has this VALUE. The pictures and figures of ``docs/results/system-d-networks.md`` are made by it: three PNG
-files, and ``figures.md`` with a table.
+files, and ``figures.md`` with the table that the page holds.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PICTURES = [np.full((8, 8), grey, dtype=np.float32) for grey in (0.2, 0.6)]
 
 
 def run(handler: Any) -> DistortionTrainer:
-    network = EncoderDecoder(layers=1, width=2, dropout_layers=0)
+    network = EncoderDecoder(layers=2, width=2, dropout_layers=1)  # evaluation differs from training
     optimizer = torch.optim.SGD(network.parameters(), 0.0)
     engine = DistortionTrainer(
         "cpu",
