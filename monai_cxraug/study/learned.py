@@ -161,8 +161,8 @@ class Differences:
 
 def plain_distance(ruler: Ruler, differences: Differences) -> Distance:
     """The distance with channel weights of one: the sum of the differences."""
-    sides = ({name: float(row.sum()) for name, row in side.items()} for side in differences.both)
-    return Distance(ruler.name, "plain", *sides, ruler.about)
+    first, second = ({name: float(row.sum()) for name, row in side.items()} for side in differences.both)
+    return Distance(ruler.name, "plain", first, second, ruler.about)
 
 
 # --- linear ---
@@ -247,8 +247,9 @@ def _fit_weights(one: Tensor, two: Tensor, shares: Tensor, how: Fitting) -> Tens
 class Ranking(nn.Module):
     """Two distances to the share of readers who choose the second image.
 
-    Zhang et al., CVPR 2018, section 3.2 and appendix: two hidden layers of 32 and a sigmoid, trained with
-    cross-entropy. It sees the distances, their difference and their ratios.
+    Zhang et al., CVPR 2018, section 3.2 and appendix: two hidden layers of 32 and a sigmoid, fitted by cross-entropy.
+    It sees the distances, their difference and their ratios. Nothing makes it rise with the distance: where the plain
+    distance says nothing about the readers, it may take the far image for the closer one, and the score shows that.
 
     Args:
         generator: draws the first weights.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.networks.classifiers import ARCHITECTURES, STAGES, Classifier
-from monai_cxraug.networks.perceptual import PerceptualDistance
+from monai_cxraug.networks.perceptual import PerceptualDistance, _unit
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_grey_images_are_shown_to_a_network_of_colour(pair: tuple[Tensor, Tensor
 def test_training_leaves_the_classifier_in_evaluation_and_reaches_its_weights(pair: tuple[Tensor, Tensor]) -> None:
     distance = PerceptualDistance(small()).train()
     assert not any(module.training for module in distance.network.modules())
-    distance(pair[0], pair[0]).sum().backward()  # equal images: the root has no slope at zero
+    distance(pair[0], pair[0]).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in distance.parameters() if p.grad is not None)
     distance.zero_grad()
     distance(*pair).sum().backward()
@@ -105,6 +105,13 @@ def test_images_without_any_activation_have_distances(pair: tuple[Tensor, Tensor
         for name, parameter in network.body.features.named_parameters():  # type: ignore[union-attr]
             parameter.zero_() if "weight" in name else parameter.fill_(-1)
         np.testing.assert_array_equal(PerceptualDistance(network)(*pair), 0)
+
+
+def test_places_without_activation_have_slopes() -> None:
+    nothing = torch.zeros(1, 3, 2, 2, requires_grad=True)  # where a root has none
+    _unit(nothing).sum().backward()
+    assert nothing.grad is not None
+    assert torch.isfinite(nothing.grad).all()
 
 
 def test_what_does_not_fit_is_refused(pair: tuple[Tensor, Tensor]) -> None:

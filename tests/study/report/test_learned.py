@@ -142,6 +142,16 @@ def test_weights_are_not_negative_and_distances_about_one(ruler: Ruler) -> None:
     np.testing.assert_allclose(mirrored.pairs(trials)[0], second, rtol=0.05)  # no side is preferred
 
 
+def test_a_channel_that_misleads_gets_no_weight() -> None:
+    """Readers find closer what this channel finds farther: it would want a weight below zero."""
+    _, rows, _ = planted(3, 20, 10, channels=4)
+    one, two = (torch.stack(list(side.values())) for side in rows.both)
+    gap = (one - two) @ torch.tensor([1.0, 1, 1, -1])
+    weights = learned._fit_weights(one, two, torch.sigmoid(8 * gap), Fitting())
+    assert (weights >= 0).all()
+    assert weights[3] < 0.2 * weights[:3].min()
+
+
 # --- the whole network ---
 
 
