@@ -157,6 +157,24 @@ def test_all_tasks_by_keyboard(running: Running, open_page: Callable[..., Any]) 
     assert {one.confidence for one in answers if one.trial.startswith("turing")} == {3}
     assert store.readers()[0].finished_utc
     assert page.inner_text("h1") == "Thank you, you are done"
+    page.click("text=Another reader")  # at the same screen, where nobody is signed in any more
+    page.wait_for_selector("#code")
+    page.reload()
+    page.wait_for_selector("#code")
+
+
+def test_a_pause_without_connection_signs_out_later(running: Running, open_page: Callable[..., Any]) -> None:
+    page, store = open_page(url_of(running), faultless=False), running.site.store
+    sign_in(page, store)
+    go_to_trial(page)
+    page.context.set_offline(True)
+    page.keyboard.press("p")
+    page.wait_for_selector(".big.code")
+    page.wait_for_selector("#notice p")
+    page.context.set_offline(False)
+    page.wait_for_selector("#notice p", state="detached")
+    page.reload()
+    page.wait_for_selector("#code")
 
 
 def test_letters_and_digits_answer_too(running: Running, open_page: Callable[..., Any]) -> None:

@@ -15,10 +15,13 @@ export class ApiError extends Error {
   }
 }
 
-async function call(path, options, seconds = 15) {
+async function call(path, { signal, ...options }, seconds = 15) {
   let response;
+  const timeout = AbortSignal.timeout(seconds * 1000);
   try {
-    response = await fetch(path, { ...options, credentials: "same-origin", signal: AbortSignal.timeout(seconds * 1000) });
+    // browsers of before 2024 cannot join two signals; there a page that is left finishes what it fetches
+    const either = (signal && AbortSignal.any?.([signal, timeout])) ?? timeout;
+    response = await fetch(path, { ...options, credentials: "same-origin", signal: either });
   } catch {
     throw new ApiError(0, "network");
   }
@@ -39,8 +42,8 @@ export async function get(path) {
   return json(await call(path, {}));
 }
 
-export async function getBlob(path) {
-  const response = await call(path, {});
+export async function getBlob(path, signal) {
+  const response = await call(path, { signal });
   return response.blob().catch(() => {
     throw new ApiError(0, "network");
   });

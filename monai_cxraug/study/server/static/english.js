@@ -76,6 +76,7 @@ export const ENGLISH = {
   your_code: "Your code",
   finished_heading: "Thank you, you are done",
   finished_help: "All {total} answers are saved. You can close this page.",
+  another_reader: "Another reader",
   other_tab_heading: "The study is open in another window",
   other_tab_help: "You opened it there later, so it continues there. Every answer that was saved is kept. You can also continue here instead.",
   continue_here: "Continue here",

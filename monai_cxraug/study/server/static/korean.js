@@ -76,6 +76,7 @@ export const KOREAN = {
   your_code: "판독자 코드",
   finished_heading: "모두 마쳤습니다. 감사합니다",
   finished_help: "응답 {total}개가 모두 저장되었습니다. 이 창을 닫으셔도 됩니다.",
+  another_reader: "다른 판독자 시작",
   other_tab_heading: "다른 창에서 연구가 열려 있습니다",
   other_tab_help: "나중에 연 창에서 이어지고 있습니다. 저장된 응답은 그대로 남아 있습니다. 원하시면 이 창에서 이어서 할 수도 있습니다.",
   continue_here: "여기서 계속",

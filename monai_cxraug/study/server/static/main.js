@@ -199,9 +199,9 @@ async function showTrial(trial, since = performance.now(), fresh = !screen) {
   let given;
   try {
     mine.progress(state.position, state.total, trial.training);
-    given = await mine.ask(trial, { since, fresh, afterwards: () => preload(state.trials) });
+    given = await mine.ask(trial, { since, fresh, afterwards: () => (screen === mine ? preload(state.trials) : undefined) });
   } catch (problem) {
-    return giveUp(problem);
+    return screen === mine ? giveUp(problem) : undefined;
   }
   if (screen !== mine) return undefined; // paused meanwhile
   return save(trial, given);
@@ -225,27 +225,36 @@ async function save(trial, given) {
   return goOn(false, trial);
 }
 
-async function pause() {
-  const code = state.code;
+/** Sign out, as soon as the server can be reached: the next reader may sit at this very screen. */
+function signOut() {
   leaveTrials();
   onKeys(null);
   forget();
-  await post("/api/leave").catch(() => {});
   state = null;
   session = { ...session, signed_in: false };
+  return insist(() => post("/api/leave"), trouble("error_network")).catch(() => {});
+}
+
+async function startAnew(leaving) {
+  await leaving;
+  session = await insist(() => get("/api/session"), trouble("error_network"));
+  showEntry();
+}
+
+function pause() {
+  if (!screen) return;
+  const { code } = state;
+  const leaving = signOut();
   show(el("section", { class: "card" }, say("h1", "paused_heading"), say("p", "paused_help"),
     say("p", "your_code", { class: "kicker" }), el("p", { class: "big code" }, spell(code)),
-    mainButton("continue", async () => {
-      session = await insist(() => get("/api/session"), trouble("error_network"));
-      showEntry();
-    })));
+    mainButton("continue", () => startAnew(leaving))));
 }
 
 function showEnd() {
-  leaveTrials();
-  onKeys(null);
-  forget();
-  show(el("section", { class: "card" }, say("h1", "finished_heading"), say("p", "finished_help", {}, { total: state.total })));
+  const { total } = state;
+  const leaving = signOut();
+  show(el("section", { class: "card" }, say("h1", "finished_heading"), say("p", "finished_help", {}, { total }),
+    say("button", "another_reader", { type: "button", class: "quiet", onclick: () => startAnew(leaving) })));
 }
 
 /** What cannot be mended by trying again: another window, a session that ended, a mistake. */

@@ -3,6 +3,7 @@
 import { getBlob } from "./api.js";
 
 const waiting = new Map();
+let leaving = new AbortController();
 
 /** Begin to fetch the images of trials, and forget those of trials that are over. */
 export function preload(trials) {
@@ -30,12 +31,14 @@ export function imagesOf(trial) {
 
 /** Forget everything: another reader may sit here next. */
 export function forget() {
+  leaving.abort();
+  leaving = new AbortController();
   waiting.clear();
 }
 
 async function fetchAll(trial) {
   const bitmaps = await Promise.all(trial.images.map(async (place) => {
-    const blob = await getBlob(`/api/image/${trial.position}/${place}`);
+    const blob = await getBlob(`/api/image/${trial.position}/${place}`, leaving.signal);
     return createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   }));
   return Object.fromEntries(trial.images.map((place, index) => [place, bitmaps[index]]));
