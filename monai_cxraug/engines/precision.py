@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,14 +20,14 @@ class Precision:
 
     Args:
         device: where the networks are.
-        mixed: compute in 16 bits where autocast does.
+        mixed: compute in 16 bits where autocast does; on a processor that would only imitate bfloat16, in 32.
         dtype: of mixed precision; chosen by the device when None.
     """
 
     def __init__(self, device: torch.device, mixed: bool, dtype: torch.dtype | None = None) -> None:
-        self.device, self.mixed = device, mixed
+        self.device, self.mixed = device, mixed and pays(device.type)
         self.dtype = dtype or _half(device)
-        scaled = mixed and self.dtype == torch.float16
+        scaled = self.mixed and self.dtype == torch.float16
         #: scales losses of float16; it does nothing otherwise.
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
 
@@ -59,6 +61,23 @@ class Precision:
         """Load what :meth:`state_dict` gave."""
         if state:
             self.scaler.load_state_dict(state)
+
+
+@cache
+def pays(device: str) -> bool:
+    """Whether 16 bits make a kind of device faster.
+
+    A processor without units for bfloat16 imitates them: a step of ResNet-50 on 16 images of 64 px took 10.3 s instead
+    of 1.1 s on one with AVX2 alone.
+
+    Args:
+        device: ``cpu``, ``cuda`` and so on.
+    """
+    if device != "cpu":
+        return True
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # of ARM it asks for the units; of x86 for AVX-512 alone
 
 
 def _half(device: torch.device) -> torch.dtype:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from monai.data import MetaTensor
 from torch import nn
 
+from monai_cxraug.engines import inferers
 from monai_cxraug.engines.inferers import AutocastInferer, FlipAveraging
 
 
-def test_the_network_runs_in_bfloat16_on_plain_tensors() -> None:
+def test_the_network_runs_in_bfloat16_on_plain_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inferers, "pays", lambda device: True)
     seen: list[tuple[type, torch.dtype]] = []
     network = nn.Linear(4, 2)
     network.register_forward_hook(lambda module, inputs, output: seen.append((type(inputs[0]), output.dtype)))
@@ -18,6 +21,11 @@ def test_the_network_runs_in_bfloat16_on_plain_tensors() -> None:
     assert seen == [(torch.Tensor, torch.bfloat16)]
     assert torch.allclose(result.float(), network(images.as_tensor()), atol=0.02)
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_without_units_for_16_bits_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inferers, "pays", lambda device: False)
+    assert AutocastInferer()(torch.rand(3, 4), nn.Linear(4, 2)).dtype == torch.float32
 
 
 def test_without_mixing_it_is_the_network_itself() -> None:

@@ -18,6 +18,12 @@ from monai_cxraug.networks.pggan import ProgressiveDiscriminator, ProgressiveGen
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the processor compute in 16 bits, whether it has units for them or imitates them."""
+    monkeypatch.setattr(module, "pays", lambda device: True)
+
+
 def make_precision(dtype: torch.dtype | None = torch.float16, mixed: bool = True) -> Precision:
     return Precision(CPU, mixed, dtype)
 
@@ -159,3 +165,35 @@ def test_a_state_without_scale_loads_into_either() -> None:
     scaled.load_state_dict(plain.state_dict())
     plain.load_state_dict(scaled.state_dict())
     assert scaled.scaler.get_scale() == 2.0**16
+
+
+def test_a_processor_that_would_imitate_16_bits_computes_in_32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "pays", lambda device: device != "cpu")
+    precision = make_precision(torch.float16)
+    assert not precision.mixed
+    assert not precision.scaler.is_enabled()
+    with precision.autocast():
+        assert nn.Linear(4, 2)(torch.rand(1, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("machine", "units", "paid"),
+    [
+        ("x86_64", {"_is_avx512_bf16_supported"}, True),
+        ("AMD64", {"_is_amx_tile_supported"}, True),
+        ("x86_64", set(), False),
+    ],
+)
+def test_16_bits_pay_on_a_processor_with_units_for_them(
+    monkeypatch: pytest.MonkeyPatch, machine: str, units: set[str], paid: bool
+) -> None:
+    monkeypatch.undo()  # the fixture's
+    monkeypatch.setattr(module.platform, "machine", lambda: machine)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in units)
+    module.pays.cache_clear()
+    try:
+        assert module.pays("cpu") is paid
+        assert module.pays("cuda")
+    finally:
+        module.pays.cache_clear()
