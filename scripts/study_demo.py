@@ -1,4 +1,4 @@
-"""A reader study from nothing: python -m scripts.study_demo [--data MANIFEST] [--out DIR] [--readers N] [--seed S]
+"""A reader study from nothing: python -m scripts.study_demo [--out DIR]; with options, on other images and networks.
 
 Images are generated, a classifier, networks that distort and a generator are trained for a minute, a study is built
 and served, and simulated readers answer it: one in a real browser, by the keyboard, the others over HTTP. Then the
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,8 @@ from scripts.browser_reader import answer_in_browser, chromium
 #: what the simulated readers see, and how noisily.
 SEEN: Final = "MS-SSIM"
 _NOISE: Final = (0.2, 0.3, 0.4, 0.6)
-_FINDING: Final = "Effusion"
+#: images that the generator makes.
+_SYNTHETIC: Final = 60
 #: a small generator for a minute; its images are easily told from real ones.
 _GENERATOR: Final = {
     "resolution": 64,
@@ -54,55 +56,70 @@ _GENERATOR: Final = {
 def main() -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="prepared images (generated phantoms)")
-    parser.add_argument("--out", type=Path, default=Path("runs/study-demo"), help="folder to fill (%(default)s)")
-    parser.add_argument("--readers", type=int, default=6, help="simulated readers (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
-    asked = parser.parse_args()
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("runs/study-demo"), help="folder to fill (%(default)s)")
+    add("--data", type=Path, help="prepared images with a val split (generated phantoms)")
+    add("--finding", default="Effusion", help="what the generator makes (%(default)s)")
+    add("--model", help="NAME=PLACE of a classifier (a small CNN is trained)")
+    add("--networks", type=Path, help="made by cxraug study networks (six are trained)")
+    add("--choices", type=int, default=30, help="forced choices (%(default)s)")
+    add("--pairs", type=int, default=20, help="pairs (%(default)s)")
+    add("--pictures", type=int, default=16, help="real or synthetic (%(default)s)")
+    add("--readers", type=int, default=6, help="simulated readers (%(default)s)")
+    add("--seed", type=int, default=0, help="of everything (%(default)s)")
     try:
-        print(StudyDemo(asked.out, asked.data, asked.readers, asked.seed).run())
+        print(StudyDemo(**vars(parser.parse_args())).run())
     except CxrAugError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     return 0
 
 
+@dataclass(frozen=True)
 class StudyDemo:
     """All stages of a study in one folder.
 
     Args:
         out: folder to fill.
         data: prepared images; None generates phantoms.
-        readers: simulated ones; the first answers in a browser.
+        finding: what the generator makes.
+        model: ``NAME=PLACE`` of a classifier; None trains a small one.
+        networks: that distort; None trains six.
+        choices: forced choices that count.
+        pairs: pairs that count.
+        pictures: real or synthetic ones that count.
+        readers: simulated ones; the last answers in a browser.
         seed: of everything.
     """
 
-    def __init__(self, out: Path, data: Path | None, readers: int, seed: int) -> None:
-        self.out, self.readers, self.seed = out, readers, seed
-        self.data = data or out / "data"
-        self._phantoms = data is None
+    out: Path
+    data: Path | None
+    finding: str
+    model: str | None
+    networks: Path | None
+    choices: int
+    pairs: int
+    pictures: int
+    readers: int
+    seed: int
 
     def run(self) -> Path:
         """Do what is not done yet, and return the page."""
         with chromium():  # say at once if it is missing
             pass
-        if self._phantoms and not (self.data / "manifest.csv").exists():
-            _stage("phantom radiographs")
-            options = f"--count 480 --size 128 --seed {self.seed} --out {self.data}".split()
-            _require(cxraug(["prepare", "phantom", *options, "--quiet"]))
-        model = self._classifier()
-        _stage("networks that distort")
-        networks = DrawNetworks(self.data, self.out / "networks", count=6, steps=60, seed=self.seed).run().parent
-        synthetic = self._synthetic()
+        data = self.data or self._phantoms()
+        model = self.model or f"small CNN={self._classifier(data)}"
+        networks = self.networks or self._networks(data)
+        synthetic = self._synthetic(data)
         _stage("study")
         study = BuildStudy(
-            self.data,
+            data,
             self.out / "study",
-            title="Demo: phantoms and simulated readers",
+            title="Demonstration with simulated readers",
             split="val",
-            choices=30,
-            pairs=20,
-            pictures=16,
+            choices=self.choices,
+            pairs=self.pairs,
+            pictures=self.pictures,
             networks=networks,
             synthetic=synthetic,
             display_ms=200,
@@ -112,30 +129,42 @@ class StudyDemo:
         self._answers(Study.load(study))
         _stage("report")
         tables = ExportAnswers(self.out / "answers", self.out / "tables").run()
-        return ReportStudy(study, tables, self.out / "report", [f"small CNN={model}"], seed=self.seed).run()
+        return ReportStudy(study, tables, self.out / "report", [model], seed=self.seed).run()
 
-    def _classifier(self) -> Path:
+    def _phantoms(self) -> Path:
+        data = self.out / "data"
+        if not (data / "manifest.csv").exists():
+            _stage("phantom radiographs")
+            options = f"--count 480 --size 128 --seed {self.seed} --out {data}".split()
+            _require(cxraug(["prepare", "phantom", *options, "--quiet"]))
+        return data
+
+    def _classifier(self, data: Path) -> Path:
         folder = self.out / "classifier"
         if not (folder / "model.pt").exists():
             _stage("classifier")
-            settings = {"architecture": "small_cnn", "steps": 60, "epoch_length": 20, "batch_size": 32, "mixed": False, "size": 64}
-            self._train("chest_xray_classification", folder, settings)
+            settings = {"architecture": "small_cnn", "steps": 60, "epoch_length": 20, "batch_size": 32, "size": 64}
+            self._train(data, "chest_xray_classification", folder, settings)
         return folder
 
-    def _synthetic(self) -> Path:
+    def _networks(self, data: Path) -> Path:
+        _stage("networks that distort")
+        return DrawNetworks(data, self.out / "networks", count=6, steps=60, seed=self.seed).run().parent
+
+    def _synthetic(self, data: Path) -> Path:
         generator, made = self.out / "generator", self.out / "synthetic"
         if not (generator / "model.pt").exists():
             _stage("generator")
-            self._train("chest_xray_pggan", generator, {"finding": _FINDING, **_GENERATOR}, "few_images")
+            self._train(data, "chest_xray_pggan", generator, {"finding": self.finding, **_GENERATOR}, "few_images")
         if not (made / "manifest.csv").exists():
-            options = f"--finding {_FINDING} --n 40 --seed {self.seed} --out {made}".split()
+            options = f"--finding {self.finding} --n {_SYNTHETIC} --seed {self.seed} --out {made}".split()
             _require(cxraug(["sample", str(generator), *options, "--quiet"]))
         return made
 
-    def _train(self, bundle: str, folder: Path, settings: Mapping[str, Any], *overlays: str) -> None:
+    def _train(self, data: Path, bundle: str, folder: Path, settings: Mapping[str, Any], *overlays: str) -> None:
         files = [bundle_file(bundle, name) for name in ("train", *overlays)]
         place = {"bundle_root": str(files[0].parents[1]), "output_dir": str(folder), "seed": self.seed}
-        run_stage(files, {**place, "manifest": str(self.data / "manifest.csv"), **settings})
+        run_stage(files, {**place, "dataset_dir": str(data), **settings})
 
     # --- readers ---
 
