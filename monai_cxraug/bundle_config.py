@@ -44,8 +44,11 @@ _TEXT = frozenset(
         "dataset_dir",
         "device",
         "experiment",
+        "feature_network",
+        "feature_source",
         "finding",
         "images",
+        "imitated",
         "labels",
         "lists",
         "manifest",
@@ -62,10 +65,10 @@ _IDLE = frozenset(
     {"_desc_", "_meta_", "imports", "initialize", "run", "finalize", "bundle_root", "dataset_dir", "output_dir"}
     | {"device", "threads", "fingerprint", "keep_checkpoint"}
     | {"val_interval", "validate"}
-    | {"grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
+    | {"grid_columns", "grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
 )
 #: settings that name what must be there.
-_INPUTS = frozenset({"checkpoint", "dataset_dir", "images", "manifest", "run_folder"})
+_INPUTS = frozenset({"checkpoint", "dataset_dir", "feature_network", "images", "manifest", "run_folder"})
 _INTERRUPTED = 130
 
 _embedded: ContextVar[bool] = ContextVar("cxraug_embedded", default=False)
