@@ -8,6 +8,7 @@ RUN := $(VENV)/bin/python -m
 LABEL := $(or $(CXRAUG_LABEL_VENV),.venv-label)
 NVFLARE := $(or $(CXRAUG_NVFLARE_VENV),.venv-nvflare)
 DEPLOY := $(or $(CXRAUG_DEPLOY_VENV),.venv-deploy)
+LPIPS := $(or $(CXRAUG_LPIPS_VENV),.venv-lpips)
 PARALLEL ?= -n logical --maxprocesses 4 --dist worksteal
 FAST := not slow and not gpu and not service and not e2e
 
@@ -15,7 +16,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-nvflare .venv-deploy demo study-demo label test test-slow test-service check format-check lint types test-fast format clean
+.PHONY: help .venv .venv-nvflare .venv-deploy .venv-lpips demo study-demo label test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -67,7 +68,7 @@ label: $(LABEL)/.installed ## serve a classifier in MONAI Label: make label MODE
 	@$(LABEL)/bin/python apps/monailabel_cxraug/serve.py $(if $(MODEL),'$(MODEL)') $(if $(STUDIES),'$(STUDIES)') $(ARGS)
 
 clean: ## remove environments, caches and build outputs; runs/ stays
-	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-lpips .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(READY) ## make the environment, once
@@ -75,6 +76,8 @@ clean: ## remove environments, caches and build outputs; runs/ stays
 .venv-nvflare: $(NVFLARE)/.installed ## make the environment of NVFlare; Python 3.11 (docs/federated.md)
 
 .venv-deploy: $(DEPLOY)/.installed ## make the environment of MONAI Deploy (docs/monai_deploy.md)
+
+.venv-lpips: $(LPIPS)/.installed ## make the environment of the package lpips (docs/study_report.md)
 
 # torch comes first and alone, so that a build already chosen for the machine (CPU, CUDA) is kept by all that follows.
 # The mark is written last: an installation that failed is tried again.
@@ -114,3 +117,10 @@ $(NVFLARE)/.installed: apps/nvflare/requirements.txt pyproject.toml constraints.
 # What the SDK brings pins protobuf lower than constraints.txt does.
 $(DEPLOY)/.installed: apps/monai_deploy/requirements.txt pyproject.toml constraints.txt
 	$(call install,-e . -r $<)
+
+# lpips wants torchvision, whose compiled part need not load for what is used of it; all else comes from our environment.
+$(LPIPS)/.installed: $(READY)
+	@rm -f $@; $(PYTHON) -m venv $(@D)
+	@$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/cxraug.pth
+	@$(@D)/bin/python -m pip install --quiet --no-deps lpips==0.1.4 torchvision==0.29.1 && touch $@

@@ -109,6 +109,9 @@ def _add_report(command: argparse.ArgumentParser) -> None:
         "--models", nargs="+", metavar="NAME=MODEL", help="classifiers; the first is compared with SSIM"
     )
     command.add_argument("--lpips", metavar="NET=FILE", help="LPIPS with a local file: alex, vgg or squeeze")
+    command.add_argument(
+        "--no-learn", dest="learn", action="store_false", default=None, help="learn no channel weights from the answers"
+    )
     command.add_argument("--tuned-epochs", type=int, metavar="N", help="passes in which a classifier learns (0: none)")
     command.add_argument("--replicates", type=int, metavar="N", help="bootstrap samples (2000)")
     command.add_argument("--seed", type=int, metavar="S", help="of the bootstrap and of learning (0)")
