@@ -2,7 +2,7 @@
 
 python -m scripts.try_wheel [--smoke] FOLDER
 
-The folder must not exist yet. Nothing of the repository is used once the wheel is built: the work is done in the folder,
+The folder must not exist yet. Nothing of the repository is used once the wheel is built: the work is done in there,
 by the environment's own ``cxraug``, on the bundles and experiments that the wheel carries.
 """
 
