@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# One thread for the libraries of tests and of the programs that they start: several test processes run side by side, and
-# results are those of every machine.
+# One thread for the libraries of tests and of the programs that they start: several test processes run side by side,
+# and results are those of every machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadline: a busy machine is not a failure. Derandomised: the same code gives the same result.
