@@ -110,7 +110,7 @@ class StudyDemo:
         data = self.data or self._phantoms()
         model = self.model or f"small CNN={self._classifier(data)}"
         networks = self.networks or self._networks(data)
-        synthetic = self._synthetic(data)
+        synthetic = self._synthetic(data) if self.pictures else None
         _stage("study")
         study = BuildStudy(
             data,
