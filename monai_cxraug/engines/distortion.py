@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,11 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from monai_cxraug.engines.allocator import keep_memory
+from monai_cxraug.engines.freezing import frozen
 from monai_cxraug.engines.gan import as_unit
-from monai_cxraug.engines.precision import Precision
+from monai_cxraug.engines.health import require_finite
+from monai_cxraug.engines.precision import Precision, exact
 from monai_cxraug.engines.processes import average_buffers, average_gradients, copy_from_first, own_share, share_of
 from monai_cxraug.engines.schedule import whole_epochs
-from monai_cxraug.errors import ConfigError, InputError, StateError
+from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.keys import IMAGE
 from monai_cxraug.losses.adversarial import AdversarialLoss, NonSaturatingLoss
 from monai_cxraug.losses.reconstruction import ReconstructionLoss
@@ -174,7 +174,7 @@ class DistortionTrainer(Trainer):
         """The network's images ``[N, C, H, W]`` of what it sees, in at least float32."""
         with self.precision.autocast():
             made: Tensor = self.inferer(given, self.network)
-        return _exact(made)
+        return exact(made)
 
     def _agree(self) -> None:
         """Begin with the same weights in every process; a checkpoint, if there is one, is loaded by now."""
@@ -221,7 +221,7 @@ class DistortionTrainer(Trainer):
         with self.precision.autocast():
             loss, parts = self.loss(made, views.wanted)
         if self.discriminator is not None:
-            with _frozen(self.discriminator):
+            with frozen(self.discriminator):
                 parts["adversarial"] = self.adversarial.generator(self._scores(self.discriminator, views.given, made))
             loss = loss + self.adversarial_weight * parts["adversarial"]
         self._step(loss, self.optimizer)
@@ -232,7 +232,7 @@ class DistortionTrainer(Trainer):
         """Scores of all patches, ``[N * h * w]``, in at least float32."""
         with self.precision.autocast():
             scores: Tensor = discriminator(given, images)
-        return _exact(scores).flatten()
+        return exact(scores).flatten()
 
     def _step(self, loss: Tensor, optimizer: Optimizer) -> None:
         self.precision.backward(loss)
@@ -252,14 +252,8 @@ class DistortionTrainer(Trainer):
     def _require_finite(self, values: Mapping[str, Any] | Any = None) -> None:
         """Refuse to go on with losses that are not finite; this waits for the device."""
         output = values if isinstance(values, Mapping) else self.state.output
-        if not isinstance(output, Mapping):
-            return
-        numbers = {name: float(value) for name, value in output.items()}
-        if all(math.isfinite(number) for number in numbers.values()):
-            return
-        found = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
-        mend = "resume from the last checkpoint with a smaller learning rate, or without amp"
-        raise StateError(f"training at {self.state.images_seen} images seen", "losses must be finite", found, mend)
+        if isinstance(output, Mapping):
+            require_finite(output, self.state.images_seen)
 
 
 def _require_pair(discriminator: nn.Module | None, optimizer: Optimizer | None, weight: float) -> None:
@@ -270,21 +264,3 @@ def _require_pair(discriminator: nn.Module | None, optimizer: Optimizer | None, 
         found = f"{type(discriminator).__name__}, {type(optimizer).__name__}, {weight}"
         rule = "discriminator, d_optimizer and adversarial_weight above 0 go together"
         raise ConfigError("DistortionTrainer", rule, found, "give all of them or none")
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Pass gradients through a module without computing those of its weights."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-
-
-def _exact(x: Tensor) -> Tensor:
-    """In float32 where it comes in less; float64 stays."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -17,10 +17,11 @@ from torch.optim import Optimizer
 from monai_cxraug.engines.allocator import keep_memory
 from monai_cxraug.engines.ema import ExponentialMovingAverage
 from monai_cxraug.engines.gan_updates import Augmentation, GanBatch, GanUpdates
+from monai_cxraug.engines.health import require_finite
 from monai_cxraug.engines.precision import Precision
 from monai_cxraug.engines.processes import copy_from_first, own_share, share_of
 from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
-from monai_cxraug.errors import ConfigError, InputError, StateError
+from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.keys import IMAGE, LABEL
 from monai_cxraug.losses.adversarial import AdversarialLoss, WassersteinLoss
 from monai_cxraug.networks.latents import sample_latent
@@ -271,14 +272,8 @@ class ProgressiveGanTrainer(Trainer):
     def _require_finite(self, values: Mapping[str, Any] | Any = None) -> None:
         """Refuse to go on with losses that are not finite; this waits for the device."""
         output = values if isinstance(values, Mapping) else self.state.output
-        if self.watched or not isinstance(output, Mapping):
-            return
-        numbers = {name: float(value) for name, value in output.items()}
-        if all(math.isfinite(number) for number in numbers.values()):
-            return
-        found = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
-        mend = "resume from the last checkpoint with a smaller learning rate, or without amp"
-        raise StateError(f"training at {self.state.images_seen} images seen", "losses must be finite", found, mend)
+        if not self.watched and isinstance(output, Mapping):
+            require_finite(output, self.state.images_seen)
 
 
 def as_unit(images: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -12,7 +11,8 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from monai_cxraug.engines.precision import Precision
+from monai_cxraug.engines.freezing import frozen
+from monai_cxraug.engines.precision import Precision, exact
 from monai_cxraug.engines.processes import average_gradients, average_numbers, gather, rank
 from monai_cxraug.engines.schedule import Phase
 from monai_cxraug.errors import ConfigError
@@ -186,7 +186,7 @@ class GanUpdates:
         Returns:
             ``generator_loss`` and, with a classifier, ``generator_auxiliary``; detached scalars.
         """
-        with _frozen(self.discriminator):
+        with frozen(self.discriminator):
             values = self._in_parts(batch, self.g_optimizer, lambda part: self._generator_part(part, phase))
         self._made = None
         return values
@@ -240,7 +240,7 @@ class GanUpdates:
         real, fake = self._shown(batch.real, _REAL), self._shown(self._fakes(batch, phase, keep).detach(), _FAKE)
         (real_scores, real_logits), (fake_scores, fake_logits) = self._judge_both(real, fake, phase, batch.labels)
         total = loss = self.loss.critic(real_scores, fake_scores)
-        means = [_exact(scores).mean().detach() for scores in (real_scores, fake_scores)]
+        means = [exact(scores).mean().detach() for scores in (real_scores, fake_scores)]
         values = {"critic_loss": loss, "wasserstein": means[0] - means[1]}
         values |= {"real_score": means[0], "fake_score": means[1]}
         self._scores.append((real_scores.detach(), fake_scores.detach()))
@@ -286,7 +286,7 @@ class GanUpdates:
         with torch.set_grad_enabled(keep), self.precision.autocast():
             given = (phase.resolution, phase.alpha, batch.labels)
             made: Tensor = self.inferer(batch.latents, self.generator, *given)
-        fake = _exact(made)
+        fake = exact(made)
         self._made = (batch.latents, fake) if keep else None
         return fake
 
@@ -300,21 +300,3 @@ class GanUpdates:
                 return self._judge(images, phase.alpha, labels)[0]
 
         return scores
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Pass gradients through a module without computing those of its weights."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-
-
-def _exact(x: Tensor) -> Tensor:
-    """In float32 where it comes in less; float64 stays."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 
-from monai_cxraug.errors import ConfigError
+from monai_cxraug.errors import ConfigError, StateError
 
 #: units of the critic's image scale [-1, 1] in one unit of [0, 1].
 _UNITS = 2.0
@@ -164,3 +164,21 @@ def _floating(state: Any) -> Iterator[Tensor]:
     elif isinstance(state, (list, tuple)):
         for item in state:
             yield from _floating(item)
+
+
+def require_finite(losses: Mapping[str, Any], images_seen: int) -> None:
+    """Refuse to go on with losses that are not finite; this waits for the device.
+
+    Args:
+        losses: of a step, by name.
+        images_seen: where the training stands.
+
+    Raises:
+        StateError: one is not finite.
+    """
+    numbers = {name: float(value) for name, value in losses.items()}
+    if all(math.isfinite(number) for number in numbers.values()):
+        return
+    found = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
+    mend = "resume from the last checkpoint with a smaller learning rate, or without amp"
+    raise StateError(f"training at {images_seen} images seen", "losses must be finite", found, mend)

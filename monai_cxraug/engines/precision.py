@@ -63,6 +63,11 @@ class Precision:
             self.scaler.load_state_dict(state)
 
 
+def exact(x: Tensor) -> Tensor:
+    """In float32 where it comes in less; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @cache
 def pays(device: str) -> bool:
     """Whether 16 bits make a kind of device faster.

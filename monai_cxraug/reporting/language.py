@@ -42,12 +42,17 @@ KOREAN: Final = Language("ko", korean.WORDS, korean.GIVEN)
 LANGUAGES: Final[Mapping[str, Language]] = {one.code: one for one in (ENGLISH, KOREAN)}
 
 
-def find_language(code: str) -> Language:
+def find_language(code: str, languages: Mapping[str, Language] | None = None) -> Language:
     """Return the language of a code.
+
+    Args:
+        code: as of ``--language``.
+        languages: that a page is written in; None are those of a run's report.
 
     Raises:
         ConfigError: the page is not written in it.
     """
-    if code not in LANGUAGES:
-        raise ConfigError("--language", f"must be one of {', '.join(LANGUAGES)}", repr(code), nearest(code, LANGUAGES))
-    return LANGUAGES[code]
+    languages = LANGUAGES if languages is None else languages
+    if code not in languages:
+        raise ConfigError("--language", f"must be one of {', '.join(languages)}", repr(code), nearest(code, languages))
+    return languages[code]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from monai_cxraug.errors import ConfigError, nearest
+from monai_cxraug.reporting import language
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.study.report import english, korean
 
@@ -20,6 +20,4 @@ def find_language(code: str) -> Language:
     Raises:
         ConfigError: the page is not written in it.
     """
-    if code not in LANGUAGES:
-        raise ConfigError("--language", f"must be one of {', '.join(LANGUAGES)}", repr(code), nearest(code, LANGUAGES))
-    return LANGUAGES[code]
+    return language.find_language(code, LANGUAGES)
