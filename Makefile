@@ -35,8 +35,8 @@ test: $(READY) ## run all tests but those marked slow, gpu or service
 test-slow: $(READY) ## run the tests marked slow
 	@$(RUN) pytest -m 'slow and not gpu and not service' $(ARGS)
 
-test-service: $(READY) ## run the tests marked service, which start Orthanc on a loopback port
-	@$(RUN) pytest -m 'service and not slow and not gpu' $(ARGS)
+test-service: $(READY) ## run the tests marked service, which start Orthanc and Chromium on loopback ports
+	@$(RUN) pytest $(PARALLEL) --dist loadfile -m 'service and not slow and not gpu' $(ARGS)
 
 # `make check test` runs the fast tests once: as a part of `test`.
 check: format-check lint types $(if $(filter test,$(MAKECMDGOALS)),,test-fast) ## format, lint, types and fast tests
