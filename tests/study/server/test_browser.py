@@ -197,12 +197,14 @@ def test_letters_and_digits_answer_too(running: Running, open_page: Callable[...
             assert list(store.answers())[position].answer == meant[key]
 
 
+@pytest.mark.slow  # not for its length: a clock says nothing where other tests run beside it
 def test_a_change_of_trials_takes_less_than_a_tenth_of_a_second(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     """From the key to the picture on the screen, with the answer on the disk in between."""
     study = write_study(tmp_path / "study", judged=20, training=2, repeats=3, sentinels=2, size=256)
     with ServerProcess(study.folder, tmp_path / "a") as server:
         page = open_page(server.url)
         page.click("button.link")
+        page.wait_for_selector(".big.code")  # the way in has such a button too
         page.click("button.main")
         page.check("[value=radiologist]")
         page.keyboard.press("Enter")
@@ -481,6 +483,7 @@ def test_a_killed_server_is_waited_for(study: Study, tmp_path: Path, open_page: 
     with ServerProcess(study.folder, tmp_path / "a") as server:
         page = open_page(server.url, faultless=False)
         page.click("button.link")
+        page.wait_for_selector(".big.code")  # the way in has such a button too
         page.click("button.main")
         page.check("[value=student]")
         page.keyboard.press("Enter")
