@@ -99,6 +99,25 @@ def classifier_options(command: str, folder: Path) -> dict[str, Any]:
     return {name: value_of(text.replace("output/plain", str(folder))) for name, text in texts.items()}
 
 
+def import_onnx() -> Any:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    return pytest.importorskip("onnxruntime")
+
+
+def images_of(count: int, side: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def require_equal_onnx(onnxruntime: Any, folder: Path, side: int) -> None:
+    """The exported file answers as the network does, for any number of images."""
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    for count in (1, 2, 5):
+        images = images_of(count, side, seed=count)
+        (found,) = session.run(["pred"], {"image": images.numpy()})
+        np.testing.assert_allclose(found, logits(folder, images), atol=1e-4, rtol=0)
+
+
 def logits(folder: Path, images: Tensor) -> Tensor:
     with torch.inference_mode():
         return load_model(folder).network(images)
@@ -108,23 +127,16 @@ def logits(folder: Path, images: Tensor) -> Tensor:
 def test_classifier_as_torchscript(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     ckpt_export(**classifier_options("ckpt_export", classifier))
-    exported = torch.jit.load(classifier / "model.ts")
-    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    exported, images = torch.jit.load(classifier / "model.ts"), images_of(3, 32)
     torch.testing.assert_close(exported(images), logits(classifier, images), atol=1e-5, rtol=0)
 
 
 @pytest.mark.e2e
 def test_classifier_as_onnx(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("onnx", "onnxscript"):
-        pytest.importorskip(name)
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = import_onnx()
     monkeypatch.chdir(ROOT)
     onnx_export(**classifier_options("onnx_export", classifier))
-    session = onnxruntime.InferenceSession(classifier / "model.onnx")
-    for n in (1, 2, 5):
-        images = torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(n))
-        (found,) = session.run(["pred"], {"image": images.numpy()})
-        np.testing.assert_allclose(found, logits(classifier, images), atol=1e-4, rtol=0)
+    require_equal_onnx(onnxruntime, classifier, 32)
 
 
 @pytest.fixture(scope="module")
@@ -147,23 +159,16 @@ def distorter_options(command: str, folder: Path) -> dict[str, Any]:
 def test_distorter_as_torchscript(distorter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     ckpt_export(**distorter_options("ckpt_export", distorter))
-    exported = torch.jit.load(distorter / "model.ts")
-    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    exported, images = torch.jit.load(distorter / "model.ts"), images_of(1, 64)
     torch.testing.assert_close(exported(images), logits(distorter, images), atol=1e-5, rtol=0)
 
 
 @pytest.mark.e2e
 def test_distorter_as_onnx(distorter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("onnx", "onnxscript"):
-        pytest.importorskip(name)
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = import_onnx()
     monkeypatch.chdir(ROOT)
     onnx_export(**distorter_options("onnx_export", distorter))
-    session = onnxruntime.InferenceSession(distorter / "model.onnx")
-    for n in (1, 2, 5):
-        images = torch.rand(n, 1, 64, 64, generator=torch.Generator().manual_seed(n))
-        (found,) = session.run(["pred"], {"image": images.numpy()})
-        np.testing.assert_allclose(found, logits(distorter, images), atol=1e-4, rtol=0)
+    require_equal_onnx(onnxruntime, distorter, 64)
 
 
 class Conditional(nn.Module):
