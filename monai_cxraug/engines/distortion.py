@@ -190,18 +190,21 @@ class DistortionTrainer(Trainer):
         self.network.train()
         made = self.make(views.given)
         values: dict[str, Tensor] = {}
-        if self.discriminator is not None:
-            values |= self._judge(self.discriminator.train(), views, made.detach(), engine.state.iteration)
+        if self.discriminator is not None and self.d_optimizer is not None:  # they go together
+            values |= self._judge(
+                self.discriminator.train(), self.d_optimizer, views, made.detach(), engine.state.iteration
+            )
         values |= self._improve(views, made)
         if self.state.device.type == "cpu":  # where looking costs nothing
             self._require_finite(values)
         self.state.images_seen += self.batch_size
         return values
 
-    def _judge(self, discriminator: nn.Module, views: Views, made: Tensor, iteration: int) -> dict[str, Tensor]:
+    def _judge(
+        self, discriminator: nn.Module, optimizer: Optimizer, views: Views, made: Tensor, iteration: int
+    ) -> dict[str, Tensor]:
         """Update the discriminator."""
-        assert self.d_optimizer is not None
-        self.d_optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         real, fake = (self._scores(discriminator, views.given, images) for images in (views.wanted, made))
         loss = self.adversarial.critic(real, fake)
         if (iteration - 1) % self.adversarial.interval == 0:
@@ -212,7 +215,7 @@ class DistortionTrainer(Trainer):
                 made,
                 mix,
             )
-        self._step(loss, self.d_optimizer)
+        self._step(loss, optimizer)
         return {"critic_loss": loss.detach(), "real_score": real.detach().mean(), "fake_score": fake.detach().mean()}
 
     def _improve(self, views: Views, made: Tensor) -> dict[str, Tensor]:
