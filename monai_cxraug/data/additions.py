@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from monai_cxraug.data.datasets import PackRows, Sample
-from monai_cxraug.data.filtered import FilterAugment
-from monai_cxraug.data.pack import quantise, to_unit
+from monai_cxraug.data.filtered import FilterAugment, filter_stored
+from monai_cxraug.data.pack import to_unit
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError, InputError, nearest
 from monai_cxraug.keys import NAME, SOURCE
-from monai_cxraug.transforms.functional.filters import FILTERS, SYSTEM_B
+from monai_cxraug.transforms.functional.filters import SYSTEM_B
 
 #: what the positives of a training set can be.
 ORIGINS: Final = ("real", "duplicate", "filtered", "synthetic", "external")
@@ -106,10 +105,8 @@ class FilteredRows(PackRows):
             self._try(position)
 
     def picture(self, position: int) -> NDArray[np.float32]:
-        """Return the filtered picture, ``[size, size]`` in [0, 1], rounded as in a pack."""
-        stored = self.pack.batch([self.rows[position]])
-        filtered = FILTERS[self.filters[position]](torch.from_numpy(to_unit(stored)))
-        unit = to_unit(quantise(filtered.numpy(), stored.dtype.itemsize * 8))[0]
+        """Return the filtered picture, ``[size, size]`` (``, 3``) in [0, 1], rounded as in a pack."""
+        unit = to_unit(filter_stored(self.pack.batch([self.rows[position]]), self.filters[position]))[0]
         return unit if self.size == self.pack.size else resize_area(unit, self.size, self.size)
 
     def _try(self, position: int) -> None:

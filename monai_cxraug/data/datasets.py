@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from monai_cxraug.data.folds import leave_out_fold
 from monai_cxraug.data.manifest import Manifest, Where, read_manifest, refuse_unreal_evaluation
-from monai_cxraug.data.pack import Pack
+from monai_cxraug.data.pack import Pack, channels_first
 from monai_cxraug.data.samplers import Draw
 from monai_cxraug.data.splits import choose_fraction
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import IMAGE, LABEL, NAME, PATIENT, SOURCE
-from monai_cxraug.transforms.functional.contrast import CONTRASTS
+from monai_cxraug.transforms.functional.contrast import CONTRASTS, change_contrast
 
 Sample = dict[str, Any]
 
@@ -89,6 +89,11 @@ class PackRows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images: 1 grey, 3 red, green and blue."""
+        return self.pack.channels
+
     def keep(self, mask: NDArray[np.bool_], rule: str) -> None:
         """Keep the rows that a ``[len(manifest)]`` mask allows."""
         rows = self.rows[mask[self.rows]]
@@ -130,15 +135,16 @@ class PackRows:
         return [(present + 0.5) / (present + absent + 1) for present, absent in pairs]
 
     def picture(self, position: int) -> NDArray[np.float32]:
-        """Return the picture of the position-th kept row as it is stored, ``[size, size]`` in [0, 1]."""
+        """Return the picture of the position-th kept row as it is stored, ``[size, size]`` (``, 3``) in [0, 1]."""
         return self.pack.image(int(self.rows[position]), self.size)
 
     def sample(self, position: int) -> Sample:
         """Return the sample dictionary of the position-th kept row."""
         row = int(self.rows[position])
-        image = torch.from_numpy(self.picture(position))[None]  # [1, H, W]
+        planes = channels_first(self.picture(position)[None])[0]  # [C, H, W]
+        image = torch.from_numpy(np.ascontiguousarray(planes))
         return {
-            IMAGE: image if self.contrast is None else CONTRASTS[self.contrast](image),
+            IMAGE: image if self.contrast is None else change_contrast(image, self.contrast),
             LABEL: self.labels[row].clone(),  # a transform may write into it
             NAME: str(self.manifest["image"][row]),
             PATIENT: str(self.manifest["patient_id"][row]),
@@ -164,8 +170,10 @@ class PackDataset(Dataset):
         contrast: change of contrast that every image gets, before any transform; see :class:`PackRows`.
         left_out_fold: ``[k, K]`` keeps no image of the patients in fold k of K; see :class:`PackRows`.
         trained_on: patients that a model was trained on, where its answers on these images are to be judged.
+        channels: that the images must have, because a model does: 1 grey, 3 red, green and blue; None takes any.
 
     Raises:
+        ConfigError: the images have another number of channels.
         LeakageError: an image is of a patient that the model was trained on, or is not real outside of training.
     """
 
@@ -185,10 +193,13 @@ class PackDataset(Dataset):
         contrast: str | None = None,
         left_out_fold: Sequence[int] | None = None,
         trained_on: Collection[str] = (),
+        channels: int | None = None,
     ) -> None:
         chosen = PackRows(
             manifest, split, where, findings, size, having, fraction, fraction_seed, contrast, left_out_fold
         )
+        if channels is not None:
+            chosen.pack.require_channels(channels)
         self.parts = [chosen]
         self.seed, self.repeat_transform = seed, repeat_transform
         refuse_unreal_evaluation(self.real.manifest, self.real.rows)

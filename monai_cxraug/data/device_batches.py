@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from monai_cxraug.data.datasets import PackRows
-from monai_cxraug.data.pack import to_unit
+from monai_cxraug.data.pack import channels_first, to_unit
 from monai_cxraug.data.samplers import Draw
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.keys import IMAGE, LABEL
@@ -27,7 +27,7 @@ Batch = dict[str, Tensor]
 
 
 class DeviceBatches:
-    """Batches ``{"image": [N, 1, R, R], "label": [N, K]}`` on a device, without a worker process for each.
+    """Batches ``{"image": [N, C, R, R], "label": [N, K]}`` on a device, without a worker process for each.
 
     A generator's step takes tens of images and no augmentation, so a loader that handles images one by one would take
     longer than the step. Where the pictures fit into a part of the device's memory they are copied there once, and a
@@ -51,14 +51,14 @@ class DeviceBatches:
         self.rows, self.sampler, self.device = rows, sampler, torch.device(device)
         self._resized = rows.size != rows.pack.size
         self._itemsize = 1 if self._stays_bytes() else 4
-        #: all pictures on the device ``[len(rows), 1, R, R]``, or None where they did not fit.
+        #: all pictures on the device ``[len(rows), C, R, R]``, or None where they did not fit.
         self.images = self._move() if self.nbytes <= share * _free_memory(self.device) else None
         self._labels = rows.labels[torch.from_numpy(np.asarray(rows.rows))].to(self.device)
 
     @property
     def nbytes(self) -> int:
         """Bytes that all pictures take on the device."""
-        return len(self.rows) * self.rows.size**2 * self._itemsize
+        return len(self.rows) * self.rows.channels * self.rows.size**2 * self._itemsize
 
     def __iter__(self) -> Iterator[Batch]:
         positions = ([draw.index for draw in draws] for draws in self.sampler)
@@ -80,21 +80,21 @@ class DeviceBatches:
     def _move(self) -> Tensor:
         size = self.rows.size
         dtype = torch.uint8 if self._stays_bytes() else torch.float32
-        images = torch.empty(len(self.rows), 1, size, size, dtype=dtype, device=self.device)
+        images = torch.empty(len(self.rows), self.rows.channels, size, size, dtype=dtype, device=self.device)
         for start in range(0, len(images), _BLOCK):
             stop = min(start + _BLOCK, len(images))
             images[start:stop] = self._read(range(start, stop)).to(self.device)
         return images
 
     def _read(self, positions: Sequence[int]) -> Tensor:
-        """Pictures ``[N, 1, R, R]`` in the memory of the host, pinned for a device that can fetch them itself."""
+        """Pictures ``[N, C, R, R]`` in the memory of the host, pinned for a device that can fetch them itself."""
         rows = np.asarray(self.rows.rows)[np.asarray(positions)]
         if self._resized:
             pictures = np.stack([self.rows.pack.image(int(row), self.rows.size) for row in rows])
         else:
             stored = self.rows.pack.batch(rows)
             pictures = stored if stored.dtype == np.uint8 else to_unit(stored)
-        tensor = torch.from_numpy(pictures)[:, None]
+        tensor = torch.from_numpy(np.ascontiguousarray(channels_first(pictures)))
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 

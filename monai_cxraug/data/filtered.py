@@ -22,7 +22,16 @@ from monai_cxraug.data.contact_sheet import write_contact_sheet
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import SCHEMA as MANIFEST_SCHEMA
 from monai_cxraug.data.manifest import Manifest, check_manifest, read_manifest
-from monai_cxraug.data.pack import Pack, Progress, picture_hash, quantise, to_unit, write_info
+from monai_cxraug.data.pack import (
+    Pack,
+    Progress,
+    channels_first,
+    channels_last,
+    picture_hash,
+    quantise,
+    to_unit,
+    write_info,
+)
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, StateError, nearest
 from monai_cxraug.transforms.functional.filters import FILTERS, SYSTEM_B
 
@@ -128,7 +137,7 @@ class _Plan:
 
     def blocks(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
         """Filters ("" for none) and rows of the source, some at a time, in the order of the table."""
-        step = max(1, _PIXELS // self.pack.size**2)
+        step = max(1, _PIXELS // (self.pack.channels * self.pack.size**2))
         for name, rows in [("", np.arange(len(self.source))), *((name, self.rows) for name in self.names)]:
             for start in range(0, len(rows), step):
                 yield name, rows[start : start + step]
@@ -152,7 +161,7 @@ def _try_filters(pack: Pack, names: Sequence[str]) -> None:
     """Refuse images too small for a filter before anything is written."""
     for name in names:
         try:
-            _filtered(pack.batch([0]), name)
+            filter_stored(pack.batch([0]), name)
         except CxrAugError as error:
             mend = "prepare larger images, or leave the filter out with --filters"
             raise InputError(
@@ -174,9 +183,21 @@ def _multiply(source: Manifest, rows: NDArray[np.int64], names: Sequence[str]) -
     return Manifest(table, source.findings, source.labels[origin], info, source.path)
 
 
-def _filtered(stored: NDArray[Any], name: str) -> NDArray[Any]:
-    images = FILTERS[name](torch.from_numpy(to_unit(stored)))
-    return quantise(images.numpy(), stored.dtype.itemsize * 8)
+def filter_stored(stored: NDArray[Any], name: str) -> NDArray[Any]:
+    """Filter pictures as they lie in a pack, each channel by itself.
+
+    Args:
+        stored: uint8 or uint16 ``[N, H, W]`` or ``[N, H, W, 3]``.
+        name: a key of :data:`~monai_cxraug.transforms.functional.filters.FILTERS`.
+
+    Returns:
+        The same shape and type.
+
+    Raises:
+        InputError: the pictures are too small for the filter.
+    """
+    images = FILTERS[name](torch.from_numpy(np.ascontiguousarray(channels_first(to_unit(stored)))))
+    return quantise(channels_last(images.numpy()), stored.dtype.itemsize * 8)
 
 
 # --- files ---
@@ -254,7 +275,7 @@ def _write_pack(plan: _Plan, work: Path, progress: Progress | None) -> None:
                 continue
             stored = plan.pack.batch(rows)
             stream.seek(head + start * array[0].nbytes)
-            stream.write((_filtered(stored, name) if name else stored).tobytes())
+            stream.write((filter_stored(stored, name) if name else stored).tobytes())
             if time.monotonic() - saved >= _SECONDS or end == len(plan.table):
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -165,6 +165,7 @@ class MixedDataset(PackDataset):
         part = PackRows(folder, findings=self.findings, size=self.real.size, contrast=self.real.contrast)
         if (part.manifest["source"] == "real").any():
             raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
+        part.pack.require_channels(self.real.channels)
         keep_first(part, count, folder)
         self._seen |= seen
         return part

@@ -51,8 +51,13 @@ class Pack:
         """Side of the square images in pixels."""
         return int(self.array.shape[1])
 
+    @property
+    def channels(self) -> int:
+        """1 for grey pictures, 3 for red, green and blue."""
+        return channels_of(self.array.shape)
+
     def image(self, row: int, size: int | None = None) -> Image:
-        """Return float32 ``[size, size]`` in [0, 1].
+        """Return float32 ``[size, size]`` in [0, 1], or ``[size, size, 3]`` in colour.
 
         Args:
             row: row of the manifest.
@@ -77,7 +82,8 @@ class Pack:
             out: array of the result's shape and type to fill, for a caller that uses it again and again.
 
         Returns:
-            uint8 or uint16 ``[len(rows), size, size]``; ``out`` where it is given.
+            uint8 or uint16 ``[len(rows), size, size]``, in colour ``[len(rows), size, size, 3]``; ``out`` where it is
+            given.
 
         Raises:
             IndexError: a row is negative or beyond the last.
@@ -98,6 +104,34 @@ class Pack:
                 f"prepare them with --size {size} or larger",
             )
 
+    def require_channels(self, channels: int) -> None:
+        """Refuse images of another number of channels: 1 grey, 3 red, green and blue."""
+        if channels != self.channels:
+            mend = f"prepare them {'with' if channels == 3 else 'without'} --colour"
+            raise ConfigError(
+                self.folder / "pack.npy", f"images must have {count_channels(channels)}", str(self.channels), mend
+            )
+
+
+def count_channels(channels: int) -> str:
+    """``1 channel (grey)``, ``3 channels (colour)``."""
+    return f"{channels} channel{'s' * (channels != 1)} ({'grey' if channels == 1 else 'colour'})"
+
+
+def channels_of(shape: Sequence[int]) -> int:
+    """Channels of pictures of which there are several: 1 for ``[N, H, W]``, C for ``[N, H, W, C]``."""
+    return 1 if len(shape) == 3 else int(shape[3])
+
+
+def channels_first(pictures: NDArray[Any]) -> NDArray[Any]:
+    """Return pictures ``[N, H, W]`` or ``[N, H, W, C]`` as networks take them: a view ``[N, C, H, W]``."""
+    return pictures[:, None] if pictures.ndim == 3 else np.moveaxis(pictures, 3, 1)
+
+
+def channels_last(pictures: NDArray[Any]) -> NDArray[Any]:
+    """Undo :func:`channels_first`: a view ``[N, H, W]`` where there is one channel, else ``[N, H, W, C]``."""
+    return pictures[:, 0] if pictures.shape[1] == 1 else np.moveaxis(pictures, 1, 3)
+
 
 def images_hash(images: Iterable[str]) -> str:
     """Hash of the image names in order; ties a pack to its manifest."""
@@ -109,7 +143,7 @@ def write_pack(folder: Path, images: NDArray[Any], names: Sequence[str]) -> None
 
     Args:
         folder: where ``pack.npy`` and ``pack.json`` go.
-        images: uint8 or uint16 ``[N, H, W]``.
+        images: uint8 or uint16 ``[N, H, W]``, or ``[N, H, W, 3]`` in colour.
         names: the manifest's ``image`` column, in order.
     """
     with atomic_path(folder / "pack.npy") as temporary, temporary.open("wb") as stream:
@@ -130,6 +164,8 @@ def write_info(
         about: what else is known: how and from what the pack was made.
     """
     info = {"rows": shape[0], "size": int(shape[1]), "dtype": dtype, "images": images_hash(names)}
+    if channels_of(shape) != 1:
+        info["channels"] = channels_of(shape)
     write_json(folder / "pack.json", SCHEMA, {**info, **(about or {"inputs": {}})})
 
 
@@ -158,7 +194,8 @@ def _open_array(path: Path) -> NDArray[Any]:
         raise InputError(path, "pack must exist", "nothing there", "run 'cxraug prepare'") from None
     except (ValueError, OSError, EOFError) as error:
         raise InputError(path, "must be a pack", error, "run 'cxraug prepare' again") from None
-    if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
-        found = f"{array.dtype} {array.shape}"
-        raise InputError(path, "must hold uint8 or uint16 images [N, H, W]", found, "run 'cxraug prepare' again")
+    shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)
+    if not shaped or array.dtype not in (np.uint8, np.uint16):
+        found, rule = f"{array.dtype} {array.shape}", "must hold uint8 or uint16 images [N, H, W] or [N, H, W, 3]"
+        raise InputError(path, rule, found, "run 'cxraug prepare' again")
     return array

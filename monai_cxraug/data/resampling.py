@@ -69,14 +69,14 @@ def fit_square(image: Image, size: int, fit: Fit = "pad", aspect: float = 1.0) -
     """Resize by area, by default keeping the aspect ratio and centring on a black ``[size, size]`` square.
 
     Args:
-        image: float32 ``[H, W]`` in [0, 1].
+        image: float32 ``[H, W]`` or ``[H, W, C]`` in [0, 1]; each channel is resized by itself.
         size: side of the square in pixels.
         fit: ``"pad"`` keeps the proportions of the body on a black square, ``"squash"`` fills the square, ``"crop"``
             keeps the proportions and the largest square in the middle.
         aspect: height of a pixel over its width.
 
     Returns:
-        float32 ``[size, size]``.
+        float32 ``[size, size]`` or ``[size, size, C]``.
 
     Raises:
         InputError: an argument is out of its range.
@@ -116,7 +116,7 @@ def inner_size(shape: tuple[int, ...], size: int, fit: Fit, aspect: float) -> tu
 
 def _middle(picture: NDArray[Any], aspect: float) -> NDArray[Any]:
     """The largest square of the body in the middle of a picture, to whole pixels."""
-    rows, columns = picture.shape
+    rows, columns = picture.shape[:2]
     side = min(rows * aspect, float(columns))
     height, width = min(rows, max(1, round(side / aspect))), min(columns, max(1, round(side)))
     top, left = (rows - height) // 2, (columns - width) // 2
@@ -124,9 +124,10 @@ def _middle(picture: NDArray[Any], aspect: float) -> NDArray[Any]:
 
 
 def _centred(picture: Image, size: int) -> Image:
-    if picture.shape == (size, size):
+    height, width = picture.shape[:2]
+    if height == width == size:
         return picture
-    (height, width), square = picture.shape, np.zeros((size, size), dtype=np.float32)
+    square = np.zeros((size, size, *picture.shape[2:]), dtype=np.float32)
     top, left = (size - height) // 2, (size - width) // 2
     square[top : top + height, left : left + width] = picture
     return square
@@ -163,16 +164,19 @@ def resize_area(image: Image, height: int, width: int) -> Image:
     """Resize ``[H, W]`` to ``[height, width]`` by area averaging.
 
     Args:
-        image: float32 ``[H, W]``, finite; values beyond [-1, 1] are held in coarser steps.
+        image: float32 ``[H, W]``, finite; values beyond [-1, 1] are held in coarser steps. Of ``[H, W, C]`` each
+            channel is resized by itself.
         height: output rows.
         width: output columns.
 
     Returns:
-        float32 ``[height, width]``.
+        float32 ``[height, width]`` or ``[height, width, C]``.
 
     Raises:
         InputError: the picture is not as described.
     """
+    if image.ndim == 3:
+        return np.stack([resize_area(channel, height, width) for channel in np.moveaxis(image, 2, 0)], axis=2)
     _require_picture(image, height, width)
     extent = float(max(image.max(), -image.min()))
     if not math.isfinite(extent):

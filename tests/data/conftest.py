@@ -79,6 +79,19 @@ def make_set() -> MakeSet:
 
 
 @pytest.fixture
+def make_colour_set(make_set: MakeSet) -> MakeSet:
+    """Write what ``make_set`` writes, its random pictures in red, green and blue; returns the manifest's path."""
+
+    def make(folder: Path, n: int = 16, prefix: str = "P", side: int = SIDE, **columns: list[str]) -> Path:
+        path = make_set(folder, n, prefix, side, **columns)
+        pictures = np.random.default_rng(n).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+        write_pack(folder, pictures, [f"{prefix}{row:03d}.png" for row in range(n)])
+        return path
+
+    return make
+
+
+@pytest.fixture
 def make_synthetic() -> MakeSet:
     """Write a synthetic set of one finding whose generator declares the patients it saw; returns its folder."""
 

@@ -53,6 +53,18 @@ def test_filtered_copies_are_those_of_filter_augment(real: Path, tmp_path: Path,
     assert found == {"real": 7, "duplicate": 0, "filtered": 30, "synthetic": 0, "external": 0}
 
 
+@pytest.mark.parametrize("size", [None, 12])
+def test_filtered_copies_in_colour_are_those_of_filter_augment(tmp_path: Path, make_colour_set, size) -> None:
+    real = make_colour_set(tmp_path / "real", n=40, side=SIDE)
+    copies = PackDataset(FilterAugment(real, tmp_path / "filtered").run(), "train", size=size)
+    wanted = {copies[k]["name"]: copies[k]["image"] for k in range(len(copies))}
+    dataset = MixedDataset(real, size=size, filtered={"Edema": 12}, seed=4)
+    for k in range(20, 32):
+        sample = dataset[k]
+        assert sample["image"].shape == (3, size or SIDE, size or SIDE)
+        assert_array_equal(sample["image"], wanted[sample["name"]])
+
+
 @given(st.integers(0, 60), st.integers(0, 1000))
 def test_copies_are_drawn_evenly_and_through_the_filters_in_turn(count: int, seed: int) -> None:
     part = FilteredRows.__new__(FilteredRows)  # the choice alone, without pictures

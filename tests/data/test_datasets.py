@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from monai_cxraug.data.datasets import PackDataset
 from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.pack import write_pack
 from monai_cxraug.data.samplers import Draw, SeededBatches
 from monai_cxraug.data.splits import choose_fraction
 from monai_cxraug.errors import ConfigError, InputError, LabelError
@@ -48,6 +49,49 @@ def test_the_sample_dictionary(tmp_path: Path, make_set) -> None:
             f"P{row // 2:03d}",
             "real",
         )
+
+
+def test_samples_in_colour_have_their_channels_first(tmp_path: Path, make_colour_set) -> None:
+    path = make_colour_set(tmp_path)
+    dataset, stored = PackDataset(path, "val"), np.load(tmp_path / "pack.npy")
+    assert dataset.real.channels == 3
+    for position, row in enumerate(range(8, 12)):
+        image = dataset[position]["image"]
+        assert image.shape == (3, 8, 8)
+        assert image.is_contiguous()
+        for channel in range(3):
+            assert_allclose(image[channel], stored[row, :, :, channel] / 255, atol=1e-7)
+    small = PackDataset(path, "val", size=4)[0]["image"]
+    assert_allclose(small[1], stored[8, :, :, 1].reshape(4, 2, 4, 2).mean((1, 3)) / 255, atol=1e-6)
+
+
+def test_a_model_s_channels_are_required_of_the_images(tmp_path: Path, make_set, make_colour_set, refuses) -> None:
+    grey, colour = make_set(tmp_path / "grey"), make_colour_set(tmp_path / "colour")
+    assert PackDataset(grey, channels=1).real.channels == 1
+    assert PackDataset(colour, channels=3).real.channels == 3
+    for path, channels in ((grey, 3), (colour, 1)):
+        with refuses(ConfigError, path.parent, "channel", "--colour"):
+            PackDataset(path, channels=channels)
+
+
+def test_contrast_of_colour_changes_the_luma_and_leaves_the_differences(tmp_path: Path, make_colour_set) -> None:
+    path = make_colour_set(tmp_path, side=16)
+    plain, stretched = PackDataset(path)[0]["image"].double(), PackDataset(path, contrast="stretch")[0]["image"]
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    luma = torch.einsum("chw,c->hw", plain, weights)
+    low, high = np.percentile(luma.numpy(), [0.5, 99.5])
+    moved = plain + (((luma - low) / (high - low)).clamp(0, 1) - luma)
+    assert_allclose(stretched, moved.clamp(0, 1), atol=1e-5)
+    assert stretched.dtype == torch.float32
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_a_grey_picture_in_three_channels_gets_the_contrast_of_one(tmp_path: Path, make_set, contrast: str) -> None:
+    path = make_set(tmp_path, side=32)
+    one = PackDataset(path, contrast=contrast)[2]["image"]
+    stored = np.load(tmp_path / "pack.npy")
+    write_pack(tmp_path, np.stack([stored] * 3, axis=3), list(read_manifest(path)["image"]))
+    assert_allclose(PackDataset(path, contrast=contrast)[2]["image"], one.expand(3, -1, -1), atol=2e-6)
 
 
 def test_the_order_of_findings_and_the_size_are_chosen(tmp_path: Path, make_set) -> None:

@@ -39,6 +39,20 @@ def test_a_batch_holds_the_samples_of_its_draws(tmp_path: Path, make_set, share:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("size", [8, 4])
+def test_batches_in_colour(tmp_path: Path, make_colour_set, share: float, size: int) -> None:
+    path = make_colour_set(tmp_path, n=24)
+    rows = PackRows(path, "train", size=size)
+    draws = itertools.islice(SeededBatches(len(rows), 3, seed=1), 5)
+    for batch, wanted in zip(batches(path, share, size=size), draws, strict=True):
+        expected = torch.stack([rows.sample(draw.index)["image"] for draw in wanted])
+        assert batch["image"].shape == (3, 3, size, size)
+        unit = batch["image"] / 255 if size == 8 else batch["image"]
+        torch.testing.assert_close(unit, expected)
+    assert DeviceBatches(rows, SeededBatches(len(rows), 3), "cpu").nbytes == 12 * 3 * size**2 * (1 if size == 8 else 4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
 def test_other_sizes_and_depths_come_as_numbers(tmp_path: Path, make_set, share: float) -> None:
     path = make_set(tmp_path, n=24, side=8)
     rows = PackRows(path, "train", size=4)

@@ -109,6 +109,20 @@ def test_sixteen_bits_stay_sixteen_bits(real: Path, tmp_path: Path) -> None:
             assert np.abs(picture - expected(name, pictures[origin])).max() <= 0.5 + 0.1  # float32 has 24 bits
 
 
+def test_colour_is_filtered_channel_by_channel(tmp_path: Path, make_colour_set) -> None:
+    real = make_colour_set(tmp_path / "real", N, side=SIDE)
+    path = FilterAugment(real, tmp_path / "out").run()
+    old, new = np.load(real.with_name("pack.npy")), Pack(path.parent, read_manifest(path)).array
+    assert new.shape == (N + 3 * TRAIN, SIDE, SIDE, 3)
+    assert_array_equal(new[:N], old)
+    for number, name in enumerate(SYSTEM_B):
+        for origin in range(TRAIN):
+            picture = new[N + number * TRAIN + origin]
+            for channel in range(3):
+                wanted = expected(name, old[origin, :, :, channel])
+                assert np.abs(picture[:, :, channel] - wanted).max() <= 0.5 + 1e-3
+
+
 def test_only_real_training_images_are_filtered(tmp_path: Path, make_set) -> None:
     splits = ["train"] * 6 + [""] * 4 + ["val"] * 6
     sources = ["real", "real", "synthetic", "external", "real", "synthetic"] + ["real"] * 10

@@ -158,6 +158,13 @@ def test_a_set_without_provenance_is_refused(real: Path, tmp_path: Path, make_sy
         MixedDataset(real, synthetic=[folder])
 
 
+def test_grey_and_colour_do_not_mix(tmp_path: Path, make_set, make_colour_set, make_synthetic, refuses) -> None:
+    folder = make_synthetic(tmp_path / "one", 4, [])
+    MixedDataset(make_set(tmp_path / "grey"), synthetic=[folder])
+    with refuses(ConfigError, folder, "must have 3 channels", "--colour"):
+        MixedDataset(make_colour_set(tmp_path / "colour"), synthetic=[folder])
+
+
 def test_real_images_are_no_synthetic_set(real: Path, tmp_path: Path, make_set, make_synthetic, refuses) -> None:
     folder = make_synthetic(tmp_path / "set", 2, [])
     make_set(folder, n=8)

@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from monai_cxraug.artifacts import read_json
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.data.pack import Pack, picture_hash, quantise, to_unit, write_pack
+from monai_cxraug.data.pack import (
+    SCHEMA,
+    Pack,
+    channels_first,
+    channels_last,
+    picture_hash,
+    quantise,
+    to_unit,
+    write_pack,
+)
 from monai_cxraug.errors import ConfigError, InputError, StateError
 
 
@@ -28,11 +38,40 @@ def test_images_in_the_unit_range(tmp_path: Path, make_set) -> None:
     assert_allclose(Pack(tmp_path, manifest).image(3), stored[3] / 255, atol=1e-7)
 
 
+def test_colour_pictures_keep_their_channels(tmp_path: Path, make_colour_set) -> None:
+    manifest = read_manifest(make_colour_set(tmp_path))
+    packed, stored = Pack(tmp_path, manifest), np.load(tmp_path / "pack.npy")
+    assert (packed.size, packed.channels) == (8, 3)
+    assert read_json(tmp_path / "pack.json", SCHEMA)["channels"] == 3
+    for row in range(len(manifest)):
+        image = packed.image(row)
+        assert image.dtype == np.float32
+        assert_allclose(image, stored[row] / 255, atol=1e-7)
+        assert_allclose(packed.image(row, 4), stored[row].reshape(4, 2, 4, 2, 3).mean((1, 3)) / 255, atol=1e-6)
+    assert_array_equal(packed.batch([3, 0, 3]), stored[[3, 0, 3]])
+
+
+def test_channels_go_first_and_last_again() -> None:
+    for shape, planes in (((4, 5, 6), (4, 1, 5, 6)), ((4, 5, 6, 3), (4, 3, 5, 6))):
+        pictures = np.random.default_rng(0).random(shape)
+        assert channels_first(pictures).shape == planes
+        assert_array_equal(channels_last(channels_first(pictures)), pictures)
+    assert_array_equal(channels_first(pictures)[:, 2], pictures[..., 2])
+
+
 def test_images_are_not_enlarged(tmp_path: Path, make_set, refuses) -> None:
     packed = Pack(tmp_path, read_manifest(make_set(tmp_path)))
     for ask in (lambda: packed.image(0, 9), lambda: packed.require_size(16)):
         with refuses(ConfigError, "pack.npy", "8 px", "--size"):
             ask()
+
+
+def test_pictures_of_other_channels_are_refused(tmp_path: Path, make_set, make_colour_set, refuses) -> None:
+    for make, own, other, mend in ((make_set, 1, 3, "with --colour"), (make_colour_set, 3, 1, "without --colour")):
+        packed = Pack(tmp_path, read_manifest(make(tmp_path)))
+        packed.require_channels(own)
+        with refuses(ConfigError, "pack.npy", f"must have {other} channel", own, mend):
+            packed.require_channels(other)
 
 
 def test_a_pack_of_other_images_is_refused(tmp_path: Path, make_set, refuses) -> None:
@@ -53,6 +92,10 @@ def test_a_pack_that_is_none_is_refused(tmp_path: Path, make_set, refuses) -> No
     np.save(file, np.zeros((16, 8, 8), dtype=np.float32))
     with refuses(InputError, file, "uint8 or uint16", "float32"):
         Pack(tmp_path, manifest)
+    for channels in (1, 2, 4):
+        np.save(file, np.zeros((16, 8, 8, channels), dtype=np.uint8))
+        with refuses(InputError, file, "[N, H, W, 3]", f"8, {channels})"):
+            Pack(tmp_path, manifest)
     file.write_bytes(b"\x93NUMPY rubbish")
     with refuses(InputError, file, "must be a pack"):
         Pack(tmp_path, manifest)

@@ -263,3 +263,42 @@ def _mirror_to_multiple(levels: Tensor, tiles: int) -> Tensor:
 
 #: changes of contrast with settings that need no choice, by name.
 CONTRASTS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {"stretch": stretch, "equalise": equalise, "clahe": clahe}
+
+#: ITU-R BT.601 luma of red, green and blue.
+_LUMA: Final = (0.299, 0.587, 0.114)
+
+
+def luma(images: Tensor) -> Tensor:
+    """ITU-R BT.601 luma, ``0.299 R + 0.587 G + 0.114 B``.
+
+    Args:
+        images: floating point, ``[..., 3, H, W]``.
+
+    Returns:
+        ``[..., 1, H, W]``.
+    """
+    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
+    return (images * weights[:, None, None]).sum(dim=-3, keepdim=True)
+
+
+def change_contrast(images: Tensor, name: str) -> Tensor:
+    """Change the contrast of grey or colour pictures.
+
+    In colour the luma is changed, and each channel moves by what the luma moved: equalising the channels one by one
+    would give a picture other hues. A grey picture in three channels stays grey, and gets the values it gets in one.
+
+    Args:
+        images: floating point in [0, 1], ``[..., C, H, W]`` of 1 or 3 channels.
+        name: a key of :data:`CONTRASTS`.
+
+    Returns:
+        The same shape, type and device, in [0, 1].
+
+    Raises:
+        InputError: the images are too small for the change, or of another type.
+    """
+    change = CONTRASTS[name]
+    if images.shape[-3] != 3:
+        return change(images)
+    before = luma(images).clamp(0, 1)
+    return (images + (change(before) - before)).clamp(0, 1)
