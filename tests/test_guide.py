@@ -28,7 +28,7 @@ OVERLAYS = sorted(
 #: overlays of kinds of which every one is an arm.
 OF_ARMS = [name for name in OVERLAYS if not name.startswith("recipe_")]
 #: settings of train.json that change what the classifier is trained on.
-SETTINGS = ("duplicates", "filtered", "synthetic", "shuffle_labels", "left_out_fold")
+SETTINGS = ("duplicates", "filtered", "synthetic", "shuffle_labels", "left_out_fold", "limit", "top_up")
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))

@@ -15,6 +15,7 @@ from monai_cxraug.data.pack import to_unit
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError, InputError, nearest
 from monai_cxraug.keys import NAME, SOURCE
+from monai_cxraug.labels import require_findings
 from monai_cxraug.transforms.functional.filters import SYSTEM_B
 
 #: what the positives of a training set can be.
@@ -160,6 +161,46 @@ def keep_first(part: PackRows, count: int | None, where: object) -> None:
         rule = f"n must be a whole number from 1 to the number of images ({len(part)})"
         raise ConfigError(f"synthetic {where}", rule, repr(count), "lower n or make more images")
     part.rows = part.rows[:count]
+
+
+def fill_up(real: PackRows, sets: Sequence[PackRows], totals: Mapping[str, int]) -> None:
+    """Cut synthetic sets to what brings findings up to a total, the first images first.
+
+    An image is taken while every topped-up finding that it shows is below its total; what shows none of them stays.
+
+    Args:
+        real: the training images.
+        sets: synthetic sets in order; rows that are not taken leave them.
+        totals: finding to the number of images that show it, real and synthetic together.
+
+    Raises:
+        LabelError: a finding is unknown.
+        ConfigError: a total is no whole number, or below the number of real images.
+        InputError: there are too few synthetic images.
+    """
+    columns = [real.findings.index(name) for name in require_findings(totals, real.findings, "top_up")]
+    have = np.array(real.count(1))[columns]
+    for (finding, total), least in zip(totals.items(), have.tolist(), strict=True):
+        if type(total) is not int or total < least:
+            rule = f"must be a whole number of at least the number of real images ({least})"
+            raise ConfigError(f"top_up {finding!r}", rule, repr(total), "raise it, or keep fewer by 'limit'")
+    counts, wanted = have.copy(), np.array([*totals.values()])
+    for part in sets:
+        part.rows = part.rows[_take(part.label_matrix()[:, columns] == 1, counts, wanted)]
+    for finding, least, reached, total in zip(totals, have.tolist(), counts.tolist(), wanted.tolist(), strict=True):
+        if reached < total:
+            rule = f"needs {total - least} synthetic images that show it, beside {least} real ones"
+            mend = "make more with 'cxraug sample', or lower the total"
+            raise InputError(f"top_up {finding!r}", rule, f"{reached - least}", mend)
+
+
+def _take(shown: NDArray[np.bool_], counts: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which images are taken, ``[n]``, of those that show the findings ``[n, F]``; ``counts`` goes on counting."""
+    taken = np.ones(len(shown), dtype=bool)
+    for position, row in enumerate(shown):
+        taken[position] = (counts[row] < wanted[row]).all()
+        counts += row & taken[position]
+    return taken
 
 
 def shuffle_labels(labels: NDArray[np.float32], seed: int, shares: Sequence[float]) -> NDArray[np.float32]:

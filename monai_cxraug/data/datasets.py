@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from monai_cxraug.data.folds import leave_out_fold
 from monai_cxraug.data.manifest import Manifest, Where, read_manifest, refuse_unreal_evaluation
 from monai_cxraug.data.pack import Pack, channels_first
 from monai_cxraug.data.samplers import Draw
-from monai_cxraug.data.splits import choose_fraction
+from monai_cxraug.data.splits import choose_fraction, choose_images
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
 from monai_cxraug.keys import IMAGE, LABEL, NAME, PATIENT, SOURCE
 from monai_cxraug.transforms.functional.contrast import CONTRASTS, change_contrast
@@ -41,6 +41,9 @@ class PackRows:
             :data:`~monai_cxraug.transforms.functional.contrast.CONTRASTS`, or None.
         left_out_fold: ``[k, K]`` keeps no image of the patients in fold k of K; see
             :func:`~monai_cxraug.data.folds.leave_out_fold`. The folds are those of ``fraction_seed``.
+        limit: finding to the number of images that show it, at most: which of them stay is chosen patient by patient
+            in an order of ``fraction_seed`` (:func:`~monai_cxraug.data.splits.choose_images`). Every other image stays;
+            one that shows several limited findings stays where each of them chose it.
 
     Attributes:
         origin: what all rows are, where that is not what the manifest's column ``source`` says.
@@ -63,6 +66,7 @@ class PackRows:
         fraction_seed: int = 0,
         contrast: str | None = None,
         left_out_fold: Sequence[int] | None = None,
+        limit: Mapping[str, int] | None = None,
     ) -> None:
         if contrast is not None and contrast not in CONTRASTS:
             raise ConfigError(
@@ -79,6 +83,8 @@ class PackRows:
         everyone = sorted(self.patients())
         if fraction != 1.0:
             self._keep_patients(choose_fraction(everyone, fraction, fraction_seed), f"within the fraction {fraction}")
+        if limit:
+            self._keep_limited(limit, fraction_seed)
         if left_out_fold is not None:
             self._keep_patients(
                 leave_out_fold(everyone, left_out_fold, fraction_seed), f"outside fold {[*left_out_fold]}"
@@ -103,6 +109,17 @@ class PackRows:
 
     def _keep_patients(self, patients: Collection[str], rule: str) -> None:
         self.keep(np.isin(self.manifest["patient_id"].astype(str), sorted(patients)), rule)
+
+    def _keep_limited(self, limit: Mapping[str, int], seed: int) -> None:
+        allowed = np.ones(len(self.manifest), dtype=bool)
+        for finding, most in limit.items():
+            shown = self.rows[self.manifest.label(finding)[self.rows] == 1]
+            images, patients = ([str(name) for name in self.manifest[key][shown]] for key in ("image", "patient_id"))
+            try:
+                allowed[shown] &= choose_images(images, patients, most, seed)
+            except ConfigError as error:
+                raise ConfigError(f"limit {finding!r}", error.rule, error.found, error.mend) from None
+        self.keep(allowed, f"within the limit {dict(limit)}")
 
     def patients(self) -> frozenset[str]:
         """Return the patients of the kept rows."""
@@ -169,6 +186,7 @@ class PackDataset(Dataset):
         repeat_transform: another one, done first to samples that were drawn before in the same pass.
         contrast: change of contrast that every image gets, before any transform; see :class:`PackRows`.
         left_out_fold: ``[k, K]`` keeps no image of the patients in fold k of K; see :class:`PackRows`.
+        limit: finding to the number of images that show it, at most; see :class:`PackRows`.
         trained_on: patients that a model was trained on, where its answers on these images are to be judged.
         channels: that the images must have, because a model does: 1 grey, 3 red, green and blue; None takes any.
 
@@ -193,10 +211,11 @@ class PackDataset(Dataset):
         contrast: str | None = None,
         left_out_fold: Sequence[int] | None = None,
         trained_on: Collection[str] = (),
+        limit: Mapping[str, int] | None = None,
         channels: int | None = None,
     ) -> None:
         chosen = PackRows(
-            manifest, split, where, findings, size, having, fraction, fraction_seed, contrast, left_out_fold
+            manifest, split, where, findings, size, having, fraction, fraction_seed, contrast, left_out_fold, limit
         )
         if channels is not None:
             chosen.pack.require_channels(channels)

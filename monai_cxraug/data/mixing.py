@@ -16,6 +16,7 @@ from monai_cxraug.data.additions import (
     UNREAL,
     DuplicateRows,
     FilteredRows,
+    fill_up,
     keep_first,
     parse_set,
     shuffle_labels,
@@ -60,6 +61,10 @@ class MixedDataset(PackDataset):
             :func:`~monai_cxraug.data.folds.leave_out_fold`.
         shuffle_labels: deal the labels of the synthetic images anew, as a placebo
             (:func:`~monai_cxraug.data.additions.shuffle_labels`).
+        limit: finding to the number of real images that show it, at most; every other image stays. Patients none of
+            whose images stay are held out: no generator may have seen them.
+        top_up: finding to a total: of the synthetic images that show it the first ones are taken, in the order of the
+            sets, until real and synthetic ones are that many (:func:`~monai_cxraug.data.additions.fill_up`).
 
     Raises:
         LeakageError: a generator saw a patient outside the training images, or an evaluation patient is among them.
@@ -90,6 +95,8 @@ class MixedDataset(PackDataset):
         filters: Sequence[str] = SYSTEM_B,
         left_out_fold: Sequence[int] | None = None,
         shuffle_labels: bool = False,
+        limit: Mapping[str, int] | None = None,
+        top_up: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(
             manifest,
@@ -104,11 +111,14 @@ class MixedDataset(PackDataset):
             repeat_transform=repeat_transform,
             contrast=contrast,
             left_out_fold=left_out_fold,
+            limit=limit,
         )
         outside = self._held_out_patients(held_out)
         self._seen = self.real.patients()
         for entry in synthetic:
             self.parts.append(self._admit(*parse_set(entry), outside))
+        if top_up:
+            fill_up(self.real, self.parts[1:], top_up)
         if shuffle_labels:
             self._shuffle_labels()
         for finding, count in (duplicates or {}).items():

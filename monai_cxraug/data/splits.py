@@ -1,4 +1,4 @@
-"""Patient-level splits, folds and nested patient fractions."""
+"""Patient-level splits, folds, nested fractions of the patients and nested limits of the images."""
 
 from __future__ import annotations
 
@@ -82,6 +82,36 @@ def choose_fraction(patients: Sequence[str], fraction: float, seed: int) -> froz
     keys = sorted(set(patients))
     order = np.random.default_rng(seed).permutation(len(keys))
     return frozenset(keys[index] for index in order[: max(1, round(fraction * len(keys)))])
+
+
+def choose_images(images: Sequence[str], patients: Sequence[str], most: int, seed: int) -> NDArray[np.bool_]:
+    """Choose at most so many images, patient by patient; for one seed, a smaller choice is part of every larger one.
+
+    Patients come in an order that the seed fixes, each with all its images before the next one: of the last patient
+    there may be some only. An image without a patient counts as one of its own.
+
+    Args:
+        images: name of each image, each once; the order of the list is irrelevant.
+        patients: patient of each image, or an empty text.
+        most: number of images, at least 1; all are chosen where there are not as many.
+        seed: of the order.
+
+    Returns:
+        ``[N]``, whether each image is chosen.
+
+    Raises:
+        ConfigError: the number is no whole number of at least 1.
+    """
+    if type(most) is not int or most < 1:
+        raise ConfigError("limit", "must be a whole number of at least 1", repr(most), "mend the limit")
+    owners = [(patient, "" if patient else image) for patient, image in zip(patients, images, strict=True)]
+    keys = sorted(set(owners))
+    places = np.random.default_rng(seed).permutation(len(keys))
+    place = dict(zip(keys, places.tolist(), strict=True))
+    order = sorted(range(len(images)), key=lambda row: (place[owners[row]], images[row]))
+    chosen = np.zeros(len(images), dtype=bool)
+    chosen[order[:most]] = True
+    return chosen
 
 
 def _deal(counts: NDArray[np.float64], shares: Sequence[float], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -10,11 +10,12 @@ import torch
 
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.folds import leave_out_fold
 from monai_cxraug.data.manifest import Manifest, make_columns, read_manifest
 from monai_cxraug.data.mixing import PROVENANCE_SCHEMA
 from monai_cxraug.data.pack import write_pack
-from monai_cxraug.errors import LeakageError
+from monai_cxraug.errors import InputError, LeakageError
 from tests.bundles.conftest import FINDINGS, SIZE
 from tests.bundles.test_classifier_remedies import CONFIGS, evaluate, train
 
@@ -58,6 +59,21 @@ def test_a_model_of_some_folds_may_be_judged_by_the_fold_left_out(manifest: Path
     left = sorted(set(everyone) - set(about(out)["patients_seen"]))  # type: ignore[call-overload]
     answers = evaluate(manifest, out / "model.pt", tmp_path / "left", split="train", where={"patient_id": left})
     assert len(answers.splitlines()) == 1 + 2 * len(left)
+
+
+def test_a_limit_and_a_total_are_settings(manifest: Path, tmp_path: Path) -> None:
+    made = str(synthetic_set(tmp_path / "made", 9))
+    limited = {"limit": {"Edema": 3}, "fraction_seed": 1}
+    out = train(manifest, tmp_path / "out", synthetic=[made], **limited, top_up={"Edema": 8}, **SMALL)
+    counts = about(out)["composition"]["Edema"]  # type: ignore[index]
+    assert (counts["real"], counts["synthetic"]) == (3, 5)
+    table = read_manifest(manifest)
+    rows = PackRows(manifest, "train", **limited)  # type: ignore[arg-type]
+    assert about(out)["images"] == len(rows) + 5
+    assert about(out)["patients_seen"] == sorted(rows.patients() | {"p0"})
+    assert len(rows.patients()) < len(table.patients(table.rows("train")))
+    with pytest.raises(InputError, match="top_up 'Edema': needs 17 synthetic images"):
+        train(manifest, tmp_path / "few", synthetic=[made], **limited, top_up={"Edema": 20}, **SMALL)
 
 
 def test_evaluation_refuses_whom_the_model_has_seen_and_prediction_does_not(manifest: Path, tmp_path: Path) -> None:
