@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.networks.weights import load_model
 from monai_cxraug.synthesis.generators import load_generator
@@ -49,6 +50,12 @@ def test_few_images_train_with_augmentation(manifest: Path, tmp_path: Path) -> N
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     assert state["augment"]["p"] >= 0
     assert np.isfinite(load_generator(out, device="cpu").sample(2, "Edema", 0)).all()
+
+
+def test_a_limit_cuts_what_is_learnt_and_who_is_seen(manifest: Path, tmp_path: Path) -> None:
+    about = load_model(train(manifest, tmp_path, finding="Edema", limit={"Edema": 3}, fraction_seed=1)).about
+    rows = PackRows(manifest, "train", having="Edema", limit={"Edema": 3}, fraction_seed=1)
+    assert (about["images"], about["patients_seen"]) == (3, sorted(rows.patients()))
 
 
 def test_fidelity_is_measured_while_training(manifest: Path, tmp_path: Path) -> None:
