@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.data.manifest import Manifest
+from monai_cxraug.data.pack import channels_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,14 +33,14 @@ def write_contact_sheet(folder: Path, manifest: Manifest) -> None:
     pack = np.load(folder / "pack.npy", mmap_mode="r", allow_pickle=False)
     shown = choose_rows(manifest)
     high = -(-len(shown) // _COLUMNS)
-    sheet = Image.new("L", (_COLUMNS * _TILE, high * (_TILE + _CAPTION)))
+    sheet = Image.new("L" if channels_of(pack.shape) == 1 else "RGB", (_COLUMNS * _TILE, high * (_TILE + _CAPTION)))
     pen = ImageDraw.Draw(sheet)
     for place, (row, caption) in enumerate(shown.items()):
         left, top = place % _COLUMNS * _TILE, place // _COLUMNS * (_TILE + _CAPTION)
         sheet.paste(_tile(pack[row]), (left, top))
         # the built-in font has no other letters
         text = caption.encode("ascii", "replace").decode()[:_LETTERS]
-        pen.text((left + 2, top + _TILE + 1), text, fill=_GREY, font_size=9)
+        pen.text((left + 2, top + _TILE + 1), text, fill=_GREY if sheet.mode == "L" else (_GREY,) * 3, font_size=9)
     with atomic_path(folder / "contact_sheet.png") as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
 
@@ -76,5 +77,5 @@ def _caption(manifest: Manifest, row: int) -> str:
 def _tile(stored: NDArray[np.uint8 | np.uint16]) -> Image.Image:
     from PIL import Image
 
-    grey = (stored // (257 if stored.dtype == np.uint16 else 1)).astype(np.uint8)
-    return Image.fromarray(grey).resize((_TILE, _TILE), Image.Resampling.BILINEAR)
+    shown = (stored // (257 if stored.dtype == np.uint16 else 1)).astype(np.uint8)
+    return Image.fromarray(shown).resize((_TILE, _TILE), Image.Resampling.BILINEAR)

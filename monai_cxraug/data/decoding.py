@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import pickle
 import signal
@@ -53,12 +54,13 @@ class Recipe:
 
     Args:
         size: side of the square pictures in pixels.
-        depth: 8 or 16 bits per pixel.
+        depth: 8 or 16 bits per pixel, in colour per channel.
         fit: ``"pad"`` keeps the proportions on a black square, ``"squash"`` fills it, ``"crop"`` keeps the middle.
         policy: what happens to DICOM images that may not belong here.
         read: the reader.
         seconds: that a file may take before it is quarantined.
         memory: bytes of address space that a decoding process may use, where the system can limit it.
+        channels: of the pictures that the reader gives: 1 grey, 3 red, green and blue.
     """
 
     size: int
@@ -68,10 +70,22 @@ class Recipe:
     read: Reader = read_radiograph
     seconds: float = 120.0
     memory: int = 2**33
+    channels: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a picture: ``[size, size]`` or ``[size, size, 3]``."""
+        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, self.channels)
+
+    @property
+    def nbytes(self) -> int:
+        """Of a picture."""
+        return math.prod(self.shape) * self.depth // 8
 
     def key(self) -> str:
         """Hash of all that the pictures depend on beside the files."""
-        return content_hash([self.size, self.depth, self.fit, asdict(self.policy), __version__])
+        coloured = [self.channels] if self.channels != 1 else []
+        return content_hash([self.size, self.depth, self.fit, asdict(self.policy), __version__, *coloured])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +135,7 @@ class Answer:
     Args:
         number: of the file.
         outcome: None where the file's bytes are the known ones.
-        picture: uint8 or uint16 ``[size, size]`` of a packed file.
+        picture: uint8 or uint16 ``[size, size]`` or ``[size, size, 3]`` of a packed file.
     """
 
     number: int
@@ -148,7 +162,7 @@ def decode(task: Task, recipe: Recipe) -> Answer:
     except Exception as error:  # its text may hold a patient's name
         return Answer(task.number, Outcome("quarantined", f"the reader failed with {type(error).__name__}", digest))
     tags = {**radiograph.tags, "greyscale": radiograph.greyscale}
-    height, width = radiograph.stored.shape
+    height, width = radiograph.stored.shape[:2]
     outcome = Outcome("packed", "", digest, picture_hash(picture), height, width, radiograph.bits, tags)
     return Answer(task.number, outcome, picture)
 
@@ -251,8 +265,7 @@ class _Crew:
         self.inbox: SimpleQueue[tuple[_Worker, Any]] = SimpleQueue()
         self.crashes: Counter[int] = Counter()
         self.looked = time.monotonic()
-        picture = recipe.size**2 * recipe.depth // 8
-        self.group = max(1, min(_GROUP, _GROUP_BYTES // picture))
+        self.group = max(1, min(_GROUP, _GROUP_BYTES // recipe.nbytes))
 
     def hire(self, workers: int) -> None:
         for _ in range(min(workers, -(-len(self.waiting) // self.group))):

@@ -154,7 +154,7 @@ class _Pictures:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.each = recipe.size**2 * recipe.depth // 8
+        self.each = recipe.nbytes
         self.dtype = np.dtype(f"u{recipe.depth // 8}")
         self.records: dict[str, Record] = {}
         self.same_decoders = True
@@ -199,7 +199,7 @@ class _Finished(_Pictures):
                 return
             records = {record.image: record for record in _read_files_table(folder)}
             stored = np.load(folder / "pack.npy", mmap_mode="r", allow_pickle=False)
-            if stored.shape[1:] == (recipe.size, recipe.size) and stored.dtype == self.dtype:
+            if stored.shape[1:] == recipe.shape and stored.dtype == self.dtype:
                 self.records, self.offset = records, stored.offset
                 self.same_decoders = info.get("decoders") == _decoders()
                 self.stream = (folder / "pack.npy").open("rb")
@@ -316,7 +316,7 @@ def _write_pack(folder: Path, places: Sequence[_Place], recipe: Recipe) -> None:
         for place in places
         if place.source is not None and place.record.outcome.state == "packed"
     ]
-    header = {"descr": f"<u{recipe.depth // 8}", "fortran_order": False, "shape": (len(kept), recipe.size, recipe.size)}
+    header = {"descr": f"<u{recipe.depth // 8}", "fortran_order": False, "shape": (len(kept), *recipe.shape)}
     with atomic_path(folder / "pack.npy") as temporary, temporary.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for source, row in kept:
@@ -333,7 +333,7 @@ def _write_tables(folder: Path, places: Sequence[_Place], recipe: Recipe) -> Non
     names = [record.image for record in records if record.row >= 0]
     inputs = {"files": content_hash([[record.image, record.outcome.sha256] for record in records])}
     about = {"recipe": recipe.key(), "decoders": _decoders(), "inputs": inputs}
-    write_info(folder, (rows, recipe.size, recipe.size), f"uint{recipe.depth}", names, about)
+    write_info(folder, (rows, *recipe.shape), f"uint{recipe.depth}", names, about)
 
 
 def _read_files_table(folder: Path) -> list[Record]:

@@ -20,6 +20,7 @@ from monai_cxraug.data.duplicates import CONTENT, find_duplicates
 from monai_cxraug.data.manifest import Manifest, check_manifest
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.data.packing import FILES_TABLE, build_pack, is_current
+from monai_cxraug.data.readers import read_colour, read_radiograph
 from monai_cxraug.data.request import Request, list_source
 from monai_cxraug.data.sources.listing import Listing
 from monai_cxraug.data.summary import SCHEMA as SUMMARY_SCHEMA
@@ -86,7 +87,8 @@ def _prepare(request: Request, out: Path, progress: Progress | None) -> Path:
     # a leak is refused before hours of decoding
     planned = replace(listing.manifest([{}] * len(listing.rows)), path=Path(request.images or out))
     check_manifest(planned)
-    recipe = Recipe(request.size, listing.depth, request.fit, listing.policy)
+    read = read_radiograph if listing.channels == 1 else read_colour
+    recipe = Recipe(request.size, listing.depth, request.fit, listing.policy, read, channels=listing.channels)
     key = _request_key(request, listing, planned, recipe)
     names = planned["image"].tolist()
     if not _is_done(out, key, listing, names):

@@ -47,7 +47,7 @@ def fit_table(stored: NDArray[Any], table: Image, size: int, fit: Fit = "pad", a
     """Look every stored value up in a table, and resize the picture to a square by area.
 
     Args:
-        stored: uint8 or uint16 ``[H, W]``.
+        stored: uint8 or uint16 ``[H, W]`` or ``[H, W, C]``; each channel is resized by itself.
         table: float32 ``[T]`` in [0, 1]; ``stored`` is below ``T`` everywhere.
         size: side of the square in pixels.
         fit: ``"pad"`` keeps the proportions of the body on a black square, ``"squash"`` fills the square, ``"crop"``
@@ -55,7 +55,7 @@ def fit_table(stored: NDArray[Any], table: Image, size: int, fit: Fit = "pad", a
         aspect: height of a pixel over its width.
 
     Returns:
-        float32 ``[size, size]`` in [0, 1].
+        float32 ``[size, size]`` or ``[size, size, C]`` in [0, 1].
 
     Raises:
         InputError: an argument is out of its range.
@@ -137,17 +137,20 @@ def average_table(stored: NDArray[Any], table: Image, height: int, width: int) -
     """Resize ``table[stored]`` to ``[height, width]`` by area averaging.
 
     Args:
-        stored: uint8 or uint16 ``[H, W]``.
+        stored: uint8 or uint16 ``[H, W]``; of ``[H, W, C]`` each channel is resized by itself.
         table: float32 ``[T]`` in [0, 1]; ``stored`` is below ``T`` everywhere.
         height: output rows.
         width: output columns.
 
     Returns:
-        float32 ``[height, width]`` in [0, 1].
+        float32 ``[height, width]`` or ``[height, width, C]`` in [0, 1].
 
     Raises:
         InputError: the picture or the table is not as described.
     """
+    if stored.ndim == 3:
+        channels = [average_table(channel, table, height, width) for channel in np.moveaxis(stored, 2, 0)]
+        return np.stack(channels, axis=2)
     if stored.dtype not in (np.uint8, np.uint16):
         raise InputError("stored", "must be uint8 or uint16", stored.dtype)
     _require_picture(stored, height, width)

@@ -47,6 +47,7 @@ def summarise(manifest: Manifest, outcomes: Sequence[Outcome], listing: Listing,
         "size": recipe.size,
         "depth": recipe.depth,
         "fit": recipe.fit,
+        "channels": recipe.channels,
         **_by_group(manifest, "split"),
         **({"by_fold": _by_group(manifest, "fold")} if "fold" in manifest.columns else {}),
         "views": _counts(manifest["view"]),
@@ -151,10 +152,15 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("sexes", _list(summary["sexes"])),
         ("ages", _tell_ages(summary["ages"]["quartiles"])),
         ("originals", f"{', '.join(spans)}; bits {_list(originals['bits'])}"),
-        ("pictures", f"{summary['size']} px, {summary['depth']} bits, {summary['fit']}"),
+        ("pictures", _tell_pictures(summary)),
         ("greyscale", _list(summary["greyscale"])),
         *((kind, f"{summary[kind]}: {_list(reasons)}") for kind, reasons in summary["reasons"].items() if reasons),
     ]
+
+
+def _tell_pictures(summary: Mapping[str, Any]) -> str:
+    coloured = ", colour" if summary.get("channels", 1) == 3 else ""
+    return f"{summary['size']} px, {summary['depth']} bits, {summary['fit']}{coloured}"
 
 
 def _tell_ages(ages: Sequence[float]) -> str:

@@ -53,3 +53,19 @@ def test_pictures_are_upright(tmp_path: Path, dtype: type) -> None:
         caption = sheet[top + TILE : top + ROW, left : left + TILE]
         assert caption.max() > 100
     assert (sheet[ROW:, 2 * TILE :] == 0).all()
+
+
+def test_pictures_in_colour(tmp_path: Path) -> None:
+    slope = np.add.outer(np.arange(12) * 13, np.arange(12) * 3)
+    pictures = np.stack([np.stack([slope, 200 - slope // 2, np.full_like(slope, 30 * row)], 2) for row in range(3)])
+    write_pack(tmp_path, pictures.astype(np.uint8), [f"{row}.png" for row in range(3)])
+    write_contact_sheet(tmp_path, manifest(["train"] * 3, np.zeros((3, 2))))
+    with Image.open(tmp_path / "contact_sheet.png") as picture:
+        assert picture.mode == "RGB"
+        sheet = np.asarray(picture, dtype=float)
+    for row in range(3):
+        tile = sheet[:TILE, row * TILE : (row + 1) * TILE].reshape(12, 8, 12, 8, 3).mean((1, 3))
+        assert np.abs(tile - pictures[row]).max() < 8
+    caption = sheet[TILE:ROW, :TILE]
+    assert (caption[..., 0] == caption[..., 2]).all()
+    assert caption.max() > 100

@@ -399,3 +399,68 @@ def test_an_unknown_finding_writes_nothing(nih_folder: Path, tmp_path: Path, ref
     with refuses(LabelError, "Data_Entry", "'Herna'", "did you mean 'Hernia'?"):
         prepare(request(nih_folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# --- colour
+
+
+@pytest.fixture
+def skin(tmp_path: Path) -> Path:
+    """Pictures of two classes: 20 in colour as PNG, and one in grey as JPEG; a broken one."""
+    rng, folder = np.random.default_rng(0), tmp_path / "skin"
+    for kind in ("benign", "malignant"):
+        (folder / kind).mkdir(parents=True)
+        for number in range(10):
+            Image.fromarray(rng.integers(0, 256, (16, 12, 3), np.uint8)).save(folder / kind / f"{kind}{number}.png")
+    Image.fromarray(rng.integers(0, 256, (16, 12), np.uint8)).save(folder / "benign" / "grey.jpg")
+    (folder / "benign" / "broken.png").write_bytes(b"\x89PNG broken")
+    return folder
+
+
+def test_colour_is_kept_where_asked_for(skin: Path, tmp_path: Path) -> None:
+    options = {"negative": "benign", "colour": True}
+    path = prepare(Request("folder", str(skin), size=8, options=options), tmp_path / "out")
+    manifest = read_manifest(path)
+    packed = Pack(path.parent, manifest)
+    assert (packed.array.shape, packed.array.dtype, packed.channels) == ((21, 8, 8, 3), np.uint8, 3)
+    for row, name in enumerate(manifest["image"]):
+        picture = np.asarray(Image.open(skin / name).convert("RGB"))
+        halves = picture.reshape(8, 2, 6, 2, 3).mean((1, 3)) / 255
+        image = packed.image(row)
+        assert_allclose(image[:, 1:7], halves, atol=0.51 / 255)
+        assert not image[:, [0, 7]].any()
+        if name.endswith(".jpg"):
+            assert (image[..., 0] == image[..., 2]).all()
+    summary = read_json(path.with_name("summary.json"), SCHEMA)
+    assert summary["channels"] == 3
+    assert summary["greyscale"] == {"colour": 20, "full": 1}
+    assert "8 px, 8 bits, pad, colour" in describe(summary)
+    assert [row["file"] for row in rows_of(path.with_name("quarantine.csv"))] == ["benign/broken.png"]
+    assert set(manifest["content"]) == {picture_hash(picture) for picture in packed.array}
+
+
+def test_grey_and_colour_do_not_share_pictures(skin: Path, tmp_path: Path, decoded: list[str]) -> None:
+    grey, colour = (Request("folder", str(skin), size=8, options={"colour": colour}) for colour in (False, True))
+    for asked, channels in ((grey, 1), (colour, 3), (grey, 1)):
+        path = prepare(asked, tmp_path / "out")
+        assert Pack(path.parent, read_manifest(path)).channels == channels
+        assert len(decoded) == 22
+        decoded.clear()
+    before = state(tmp_path / "out")
+    prepare(grey, tmp_path / "out")
+    assert state(tmp_path / "out") == before
+    assert not decoded
+
+
+def test_grey_is_as_it_was(skin: Path, tmp_path: Path) -> None:
+    path = prepare(Request("folder", str(skin), size=8), tmp_path / "out")
+    assert "channels" not in json.loads(path.with_name("pack.json").read_text())
+    packed, manifest = Pack(path.parent, read_manifest(path)), read_manifest(path)
+    for row, name in enumerate(manifest["image"]):
+        luma = np.asarray(Image.open(skin / name).convert("L")).reshape(8, 2, 6, 2).mean((1, 3)) / 255
+        assert_allclose(packed.image(row)[:, 1:7], luma, atol=1e-4)
+
+
+def test_unlabelled_pictures_in_colour(skin: Path, tmp_path: Path) -> None:
+    path = prepare(Request("images", str(skin), size=8, options={"colour": True}), tmp_path / "out")
+    assert Pack(path.parent, read_manifest(path)).channels == 3

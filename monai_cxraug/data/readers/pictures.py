@@ -1,4 +1,4 @@
-"""The reader of ordinary pictures: PNG, JPEG and TIFF, as grey in the full range of their bits."""
+"""The reader of ordinary pictures: PNG, JPEG and TIFF, as grey or in colour, in the full range of their bits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_cxraug.data.readers.grey import to_grey, upright
+from monai_cxraug.data.readers.grey import Reduce, is_grey, to_grey, to_rgb, upright
 from monai_cxraug.data.readers.limits import require_pixels
 from monai_cxraug.data.readers.png import SIGNATURE as PNG
 from monai_cxraug.data.readers.png import read_png
@@ -31,7 +31,7 @@ _ENTROPY_CODED: Final = 0xDA
 _END: Final = 0xD9
 
 
-def read_picture(content: bytes, name: object) -> Radiograph:
+def read_picture(content: bytes, name: object, colour: bool = False) -> Radiograph:
     """Decode a PNG, JPEG or TIFF.
 
     Colour becomes ITU-R BT.601 luma, transparency black, and the picture is turned as its camera noted.
@@ -39,6 +39,7 @@ def read_picture(content: bytes, name: object) -> Radiograph:
     Args:
         content: the file.
         name: what to call the file in errors.
+        colour: keep red, green and blue instead; a grey file has three equal channels then.
 
     Returns:
         The picture with 8 or 16 bits; its table is the full range.
@@ -49,7 +50,7 @@ def read_picture(content: bytes, name: object) -> Radiograph:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            stored = _read(content, name)
+            stored = _read(content, name, to_rgb if colour else to_grey)
     except InputError as error:
         if error.where == str(name):
             raise
@@ -57,7 +58,8 @@ def read_picture(content: bytes, name: object) -> Radiograph:
     except Exception as error:  # Pillow raises nearly anything on broken files
         reason = f"{type(error).__name__}: {error}"
         raise InputError(name, "must be an image that can be decoded", reason, "fetch or convert the file") from None
-    return Radiograph(stored, full_range(8 * stored.itemsize), 8 * stored.itemsize, "full range")
+    choice = "colour" if colour and not is_grey(stored) else "full range"
+    return Radiograph(stored, full_range(8 * stored.itemsize), 8 * stored.itemsize, choice)
 
 
 @lru_cache(maxsize=2)
@@ -68,14 +70,14 @@ def full_range(bits: int) -> Image:
     return table
 
 
-def _read(content: bytes, name: object) -> NDArray[Any]:
+def _read(content: bytes, name: object, reduce: Reduce) -> NDArray[Any]:
     if content.startswith(PNG):
-        grey, has_notes = read_png(content, name)
-        return upright(grey, _png_orientation(content) if has_notes else 1)
+        shades, has_notes = read_png(content, name, reduce)
+        return upright(shades, _png_orientation(content) if has_notes else 1)
     if content.startswith(_JPEG):
-        return _read_jpeg(content, name)
+        return _read_jpeg(content, name, reduce)
     if content.startswith(TIFF):
-        return upright(*read_tiff(content, name))
+        return upright(*read_tiff(content, name, reduce))
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     found = next((kind for begin, kind in _OTHERS.items() if start.startswith(begin)), "another kind of file")
     raise InputError(name, _RULE, found, "fetch or convert the file")
@@ -88,7 +90,7 @@ def _png_orientation(content: bytes) -> int:
         return int(picture.getexif().get(_ORIENTATION, 1))
 
 
-def _read_jpeg(content: bytes, name: object) -> NDArray[np.uint8]:
+def _read_jpeg(content: bytes, name: object, reduce: Reduce) -> NDArray[np.uint8]:
     from PIL.JpegImagePlugin import JpegImageFile
 
     _require_end(content, name)
@@ -98,7 +100,7 @@ def _read_jpeg(content: bytes, name: object) -> NDArray[np.uint8]:
             raise InputError(name, "a JPEG must be grey or RGB", picture.mode, "save it as grey")
         orientation = int(picture.getexif().get(_ORIENTATION, 1))
         samples = np.asarray(picture)
-    return upright(to_grey(samples if samples.ndim == 3 else samples[:, :, None]), orientation)
+    return upright(reduce(samples if samples.ndim == 3 else samples[:, :, None]), orientation)
 
 
 def _require_end(content: bytes, name: object) -> None:

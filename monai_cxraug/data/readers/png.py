@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.data import kernels
-from monai_cxraug.data.readers.grey import to_grey
+from monai_cxraug.data.readers.grey import Reduce, to_grey
 from monai_cxraug.data.readers.limits import MAX_PIXELS, require_pixels
 from monai_cxraug.errors import InputError
 
@@ -76,16 +76,18 @@ class _File:
     has_notes: bool = False
 
 
-def read_png(content: bytes, name: object) -> tuple[NDArray[Any], bool]:
-    """Decode a PNG to grey.
+def read_png(content: bytes, name: object, reduce: Reduce = to_grey) -> tuple[NDArray[Any], bool]:
+    """Decode a PNG.
 
     Args:
         content: the file.
         name: what to call the file in errors.
+        reduce: what becomes of its channels: :func:`~monai_cxraug.data.readers.grey.to_grey` or
+            :func:`~monai_cxraug.data.readers.grey.to_rgb`.
 
     Returns:
-        uint8 or (where the file has 16 bits a sample) uint16 ``[H, W]``, and whether the file has notes in which the
-        camera may say how to turn it.
+        uint8 or (where the file has 16 bits a sample) uint16 ``[H, W]``, in colour ``[H, W, 3]``, and whether the file
+        has notes in which the camera may say how to turn it.
 
     Raises:
         InputError: the file is damaged, animated, or of a size that no radiograph has.
@@ -104,7 +106,7 @@ def read_png(content: bytes, name: object) -> tuple[NDArray[Any], bool]:
             samples = part
             break
         samples[y::dy, x::dx] = part
-    return _shades(samples, file, name), file.has_notes
+    return _shades(samples, file, name, reduce), file.has_notes
 
 
 # --- chunks
@@ -213,29 +215,30 @@ def _samples(filtered: bytes, header: _Header, columns: int, rows: int) -> NDArr
     return np.packbits(bits, axis=2) >> np.uint8(8 - header.depth)
 
 
-def _shades(samples: NDArray[Any], file: _File, name: object) -> NDArray[Any]:
+def _shades(samples: NDArray[Any], file: _File, name: object, reduce: Reduce) -> NDArray[Any]:
     header = file.header
     if header.colour == _PALETTE:
-        return _palette_shades(samples[:, :, 0], file, name)
+        return _palette_shades(samples[:, :, 0], file, name, reduce)
     highest = 2**header.depth - 1
-    grey = to_grey(samples)
+    shades = reduce(samples)
     if header.depth < 8:
-        grey = grey * np.uint8(255 // highest)
+        shades = shades * np.uint8(255 // highest)
     if file.transparent and header.channels in (1, 3):
         if len(file.transparent) != 2 * header.channels:
             raise InputError(name, "a PNG's transparent colour must be one", f"{len(file.transparent)} bytes", _MEND)
         colour = np.frombuffer(file.transparent, ">u2") & highest
-        grey = np.where((samples == colour).all(axis=2), samples.dtype.type(0), grey)
-    return grey
+        hidden = (samples == colour).all(axis=2).reshape(*shades.shape[:2], *[1] * (shades.ndim - 2))
+        shades = np.where(hidden, samples.dtype.type(0), shades)
+    return shades
 
 
-def _palette_shades(indices: NDArray[np.uint8], file: _File, name: object) -> NDArray[np.uint8]:
+def _palette_shades(indices: NDArray[np.uint8], file: _File, name: object, reduce: Reduce) -> NDArray[np.uint8]:
     colours = np.frombuffer(file.palette, np.uint8).reshape(-1, 3)
     if not len(colours) or int(indices.max()) >= len(colours) or len(file.transparent) > len(colours):
         raise InputError(name, "a PNG's palette must have all its colours", len(colours), _MEND)
     opacity = np.full((len(colours), 1), 255, np.uint8)
     opacity[: len(file.transparent), 0] = np.frombuffer(file.transparent, np.uint8)
-    return np.asarray(to_grey(np.hstack([colours, opacity])[None])[0][indices])
+    return np.asarray(reduce(np.hstack([colours, opacity])[None])[0][indices])
 
 
 # --- filters, where no compiled loop is

@@ -22,10 +22,12 @@ class Radiograph:
     value alone, so that all of them together are one table.
 
     Args:
-        stored: uint8 or uint16 ``[H, W]``, row 0 at the top; signed values lie in two's complement.
+        stored: uint8 or uint16 ``[H, W]``, or red, green and blue ``[H, W, 3]``, row 0 at the top; signed values lie
+            in two's complement.
         table: float32 ``[T]`` in [0, 1], brightness of each stored value; ``stored`` is below ``T`` everywhere.
         bits: bits stored per pixel in the file.
-        greyscale: how stored values became [0, 1], for example ``"window 2048/4096 LINEAR"``.
+        greyscale: how stored values became [0, 1], for example ``"window 2048/4096 LINEAR"``; ``colour`` where red,
+            green and blue are kept and differ.
         aspect: height of a pixel over its width; 1 is square.
         spacing: millimetres from row to row and from column to column; None where unknown.
         tags: facts about the image that name nobody: ``view``, ``sex``, ``age``; empty for pictures.
@@ -41,12 +43,12 @@ class Radiograph:
 
     @cached_property
     def pixels(self) -> Image:
-        """float32 ``[H, W]`` in [0, 1], bright is dense (MONOCHROME2)."""
+        """float32 ``[H, W]`` or ``[H, W, 3]`` in [0, 1]; of grey, bright is dense (MONOCHROME2)."""
         pixels: Image = self.table[self.stored]
         return pixels
 
     def resized(self, size: int, fit: Fit = "pad") -> Image:
-        """Return float32 ``[size, size]`` in [0, 1], area-averaged.
+        """Return float32 ``[size, size]`` or ``[size, size, 3]`` in [0, 1], area-averaged.
 
         Args:
             size: side of the square in pixels.

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_cxraug.data.readers.grey import to_grey
+from monai_cxraug.data.readers.grey import Reduce, to_grey
 from monai_cxraug.data.readers.limits import MAX_PIXELS, require_pixels
 from monai_cxraug.errors import InputError
 
@@ -48,15 +48,17 @@ class _Directory:
         return self.values.get(tag, (default,))[0]
 
 
-def read_tiff(content: bytes, name: object) -> tuple[NDArray[Any], int]:
-    """Decode a TIFF to grey.
+def read_tiff(content: bytes, name: object, reduce: Reduce = to_grey) -> tuple[NDArray[Any], int]:
+    """Decode a TIFF.
 
     Args:
         content: the file.
         name: what to call the file in errors.
+        reduce: what becomes of its channels: :func:`~monai_cxraug.data.readers.grey.to_grey` or
+            :func:`~monai_cxraug.data.readers.grey.to_rgb`.
 
     Returns:
-        uint8 or uint16 ``[H, W]``, dark is 0, and its orientation (tag 274) from 1 to 8.
+        uint8 or uint16 ``[H, W]``, in colour ``[H, W, 3]``, dark is 0, and its orientation (tag 274) from 1 to 8.
 
     Raises:
         InputError: the file is damaged, has several pages, or is of another kind than the above.
@@ -72,8 +74,8 @@ def read_tiff(content: bytes, name: object) -> tuple[NDArray[Any], int]:
             samples = np.asarray(picture.convert("RGB"))
         else:
             samples = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
-    grey = to_grey(_channels(samples, name))
-    return ~grey if page.first(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey, page.first(_ORIENTATION, 1)
+    shades = reduce(_channels(samples, name))
+    return ~shades if page.first(_PHOTOMETRIC) == _WHITE_IS_ZERO else shades, page.first(_ORIENTATION, 1)
 
 
 def _directory(content: bytes, name: object) -> _Directory:

@@ -17,7 +17,8 @@ from monai_cxraug.data.pseudonyms import read_salt, refuse_different_salts
 from monai_cxraug.data.readers import IMAGE_SUFFIXES
 from monai_cxraug.data.sources.cells import path_key, read_labels
 from monai_cxraug.data.sources.declaration import Declaration, read_declaration
-from monai_cxraug.data.sources.listing import Listing, Progress, depth_of, require_images
+from monai_cxraug.data.sources.listing import Listing, Progress, depth_of, in_colour, require_images
+from monai_cxraug.data.sources.options import Colour
 from monai_cxraug.data.sources.table import find_findings
 from monai_cxraug.data.sources.tables import read_table
 from monai_cxraug.errors import ConfigError, InputError
@@ -42,6 +43,7 @@ class External:
     labels: Annotated[str | None, "table with a column image and one a finding, instead of --finding", "CSV"] = None
     finding: Annotated[str | None, "what every image was made to show", "NAME"] = None
     like: Annotated[str | None, "real manifest to be mixed with: its findings, and its patients checked", "CSV"] = None
+    colour: Colour = False
     salt: str | None = None
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class External:
             refused=tree.left_out,
             provenance=self._provenance(declared, patients, salt, len(images)),
         )
-        return require_images(listing, tree.path)
+        return require_images(in_colour(listing, self.colour), tree.path)
 
     def _patients(self, declared: Declaration) -> tuple[Sequence[str], str | None]:
         """Patients seen, hashed as the real manifest's are, and the fingerprint of the salt."""

@@ -13,7 +13,8 @@ import numpy as np
 from monai_cxraug.data.files import Tree
 from monai_cxraug.data.readers import IMAGE_SUFFIXES
 from monai_cxraug.data.sources.cells import split_named
-from monai_cxraug.data.sources.listing import Listing, Progress, depth_of, require_images
+from monai_cxraug.data.sources.listing import Listing, Progress, depth_of, in_colour, require_images
+from monai_cxraug.data.sources.options import Colour
 from monai_cxraug.errors import ConfigError, InputError, nearest
 
 
@@ -22,11 +23,12 @@ class Folder:
     """Any set with one sub-folder per class, and train, val or test above the classes if it is split already.
 
     Every class is a finding; with ``negative``, that class is the absence of the others. Each image is a patient of its
-    own unless ``patient_pattern`` says which part of the file name is the patient. Colour becomes grey.
+    own unless ``patient_pattern`` says which part of the file name is the patient. Colour becomes grey, unless it is
+    asked for.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        "--images skin --negative benign --size 112 --out data/skin",
+        "--images skin --negative benign --colour --size 112 --out data/skin",
         "--images set.zip --patient-pattern '^(P[0-9]+)_' --out data/set",
     )
 
@@ -35,6 +37,7 @@ class Folder:
         None
     )
     patient_pattern: Annotated[str | None, "regular expression whose one group finds the patient in a file name"] = None
+    colour: Colour = False
 
     def __post_init__(self) -> None:
         if self.patient_pattern is not None:
@@ -62,7 +65,7 @@ class Folder:
         labels = labels.reshape(len(rows), len(findings))
         files = [tree.ref(name) for name in names]
         listing = Listing(rows, files, findings, labels, depth_of(names), info, refused=tree.left_out)
-        return require_images(listing, tree.path)
+        return require_images(in_colour(listing, self.colour), tree.path)
 
     def _findings(self, classes: Sequence[str], where: object) -> tuple[str, ...]:
         if self.negative is not None and self.negative not in classes:

@@ -10,7 +10,8 @@ import numpy as np
 
 from monai_cxraug.data.files import FileRef, Tree
 from monai_cxraug.data.readers import IMAGE_SUFFIXES
-from monai_cxraug.data.sources.listing import Listing, Progress, require_images
+from monai_cxraug.data.sources.listing import Listing, Progress, in_colour, require_images
+from monai_cxraug.data.sources.options import Colour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Images:
     examples: ClassVar[tuple[str, ...]] = ("--images radiographs/ --out data/radiographs",)
 
     images: Annotated[str, "folder (searched to any depth), zip archive, or a single image file", "PATH"]
+    colour: Colour = False
 
     def list(self, out: Path, progress: Progress | None = None) -> Listing:
         """List every image file: rows without findings, split or patient; ``image`` is the relative name.
@@ -38,4 +40,5 @@ class Images:
         rows = [{"image": name, "source": "real"} for name in names]
         labels = np.zeros((len(rows), 0), dtype=np.float32)
         info = {"name": "unlabelled radiographs"}
-        return require_images(Listing(rows, files, (), labels, 16, info, refused=left_out), path)
+        listing = Listing(rows, files, (), labels, 16, info, refused=left_out)
+        return require_images(in_colour(listing, self.colour), path)

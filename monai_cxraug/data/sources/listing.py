@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -34,6 +34,7 @@ class Listing:
         refused: files that cannot be used, such as one with an unreadable header: name to reason.
         policy: what the decoder does with a DICOM image that may not belong here.
         provenance: content of ``provenance.json``, for synthetic images only.
+        channels: of the pictures to be made: 1 grey, 3 red, green and blue.
     """
 
     rows: Sequence[Mapping[str, str]]
@@ -47,6 +48,7 @@ class Listing:
     refused: Mapping[str, str] = field(default_factory=dict)
     policy: DicomPolicy = field(default_factory=DicomPolicy)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    channels: int = 1
 
     def manifest(self, tags: Sequence[Mapping[str, str]]) -> Manifest:
         """Make the manifest; a tag that the decoder found fills a column the source left empty."""
@@ -86,6 +88,14 @@ def require_images(listing: Listing, where: object) -> Listing:
     if not listing.rows:
         raise InputError(where, "at least one listed image must be there", "none", "check --images and --labels")
     return listing
+
+
+def in_colour(listing: Listing, colour: bool) -> Listing:
+    """Return a listing whose pictures keep red, green and blue, where that is asked for.
+
+    8 bits a channel are kept: that is what cameras write, and twice as many would double packs three times as large.
+    """
+    return replace(listing, channels=3, depth=8) if colour else listing
 
 
 def depth_of(names: Iterable[str]) -> int:

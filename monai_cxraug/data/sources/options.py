@@ -18,6 +18,8 @@ from monai_cxraug.errors import ConfigError, nearest
 Names = str | Sequence[str]
 #: names to values as a mapping, or as text: ``a=b,c=d``.
 Pairs = str | Mapping[str, str]
+#: the option of sources whose pictures may be in colour.
+Colour = Annotated[bool, "keep red, green and blue, 8 bits each; without it, colour becomes grey"]
 
 _METAVARS: Mapping[Any, str] = {int: "N", float: "X", Names: "A,B", Pairs: "A=B,C=D"}
 

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar, Final
 from monai_cxraug.data.files import Tree
 from monai_cxraug.data.readers.header import whole_years
 from monai_cxraug.data.sources.cells import Blank, Uncertainty, path_key, read_labels, read_splits, sex_letter
-from monai_cxraug.data.sources.listing import Listing, Progress, depth_of, require_images
-from monai_cxraug.data.sources.options import Names, Pairs, read_names, read_pairs
+from monai_cxraug.data.sources.listing import Listing, Progress, depth_of, in_colour, require_images
+from monai_cxraug.data.sources.options import Colour, Names, Pairs, read_names, read_pairs
 from monai_cxraug.data.sources.tables import Table, read_table
 from monai_cxraug.errors import ConfigError, InputError, LabelError, nearest
 from monai_cxraug.keys import MANIFEST_COLUMNS
@@ -41,6 +41,7 @@ class TableSource:
     keep: Annotated[Names, "other columns to carry into the manifest"] = ""
     uncertainty: Annotated[Uncertainty, "what -1 becomes: unknown, absent or present"] = "ignore"
     blank: Annotated[Blank, "what an empty label becomes"] = "unknown"
+    colour: Colour = False
 
     def __post_init__(self) -> None:
         for name in read_pairs(self.columns, "--columns"):
@@ -76,7 +77,7 @@ class TableSource:
             missing,
             refused=tree.left_out,
         )
-        return require_images(listing, f"{table.where} with {tree.path}")
+        return require_images(in_colour(listing, self.colour), f"{table.where} with {tree.path}")
 
     def _columns(self, table: Table) -> dict[str, str]:
         """Manifest column to the table's own, for those that the table has."""
