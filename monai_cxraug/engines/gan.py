@@ -1,10 +1,10 @@
-"""Training of the progressive GAN as a MONAI engine. The number of images seen is the clock of everything."""
+"""Training of GANs as a MONAI engine, growing or not. The number of images seen is the clock of everything."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from ignite.engine import Events
@@ -16,15 +16,17 @@ from torch.optim import Optimizer
 
 from monai_cxraug.engines.allocator import keep_memory
 from monai_cxraug.engines.ema import ExponentialMovingAverage
-from monai_cxraug.engines.gan_updates import Augmentation, GanBatch, GanUpdates
+from monai_cxraug.engines.gan_batch import GanBatch
+from monai_cxraug.engines.gan_updates import Augmentation, GanUpdates
 from monai_cxraug.engines.health import require_finite
 from monai_cxraug.engines.precision import Precision
-from monai_cxraug.engines.processes import copy_from_first, own_share, share_of
-from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
+from monai_cxraug.engines.processes import average_buffers, copy_from_first, own_share, share_of
+from monai_cxraug.engines.schedule import Phase, Schedule
+from monai_cxraug.engines.side_tasks import SideTask
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.keys import IMAGE, LABEL
 from monai_cxraug.losses.adversarial import AdversarialLoss, WassersteinLoss
-from monai_cxraug.networks.latents import sample_latent
+from monai_cxraug.networks.latents import layout_of
 
 
 def phase_images(images: Tensor, phase: Phase) -> Tensor:
@@ -49,23 +51,27 @@ def phase_images(images: Tensor, phase: Phase) -> Tensor:
 
 
 class ProgressiveGanTrainer(Trainer):
-    """Trains a progressive GAN; stops when the schedule's total number of images has been seen.
+    """Trains a GAN; stops when the schedule's total number of images has been seen.
+
+    A progressive GAN and GANs of one size alike: the schedule says whether the networks grow, and so what they are
+    called with (``Phase.growth``).
 
     Each iteration takes one batch ``{"image": [N, C, R, R]}``, float32 in [0, 1] or uint8 at full resolution, with N
     the phase's batch size, and for a conditional generator ``"label"`` ``[N, K]``: ``critic_steps`` critic steps with
     fresh fakes each, then one generator step. Afterwards ``state.output`` holds the losses as detached scalars on the
     device (reading one waits for it), ``state.phase`` the phase of this iteration and ``state.images_seen`` the clock.
 
-    Adam's moments are forgotten at the beginning of every fade and every stable phase, as in the paper's code.
+    Adam's moments are forgotten at the beginning of every fade and every stable phase, as in Karras et al.'s code.
 
     Where several processes train, N is each one's share of the phase's batch, and the clock counts the images of all.
 
     Args:
         device: where to train.
         train_data_loader: gives the batches; it starts anew when exhausted.
-        generator: maps ``(latents, resolution, alpha, labels)`` to images; has ``latent_size``, ``resolution`` and
-            ``findings``.
-        discriminator: its ``judge`` maps ``(images, alpha, labels)`` to scores ``[N]`` and logits.
+        generator: called with latents, ``resolution`` and ``alpha`` if it grows, and ``labels``; gives images. It has
+            ``latent_size`` (or a ``layout`` of noise and codes), ``resolution`` and, if conditional, ``findings``.
+        discriminator: its ``judge``, called with images, ``alpha`` if it grows, and ``labels``, gives scores ``[N]``
+            and what a side task looks at, or None.
         g_optimizer: over the generator's parameters; the paper uses Adam, lr 1e-3, betas (0, 0.99), eps 1e-8.
         d_optimizer: over the discriminator's parameters, likewise.
         schedule: gives the phase for the images seen.
@@ -75,8 +81,7 @@ class ProgressiveGanTrainer(Trainer):
         ema_decay: share that the average keeps in every iteration, instead of a half-life; the paper's is 0.999.
         amp: compute in 16 bits where autocast does: bfloat16, or scaled float16 on devices without it.
         augment: changes real and fake images before the discriminator sees them; on the device.
-        auxiliary: weight of the auxiliary classifier's loss, if the discriminator has one.
-        auxiliary_on: images that the classifier learns from, ``"real"`` or ``"both"``.
+        side_task: what the discriminator learns beside real and fake; nothing by default.
         part: most real images in one pass, with as many fake ones; None for all, until memory runs out.
         inferer: how the generator is called; default as it is.
         seed: of latents, mixing and augmentation, independent of the global random state.
@@ -97,15 +102,14 @@ class ProgressiveGanTrainer(Trainer):
         discriminator: nn.Module,
         g_optimizer: Optimizer,
         d_optimizer: Optimizer,
-        schedule: ProgressiveSchedule,
+        schedule: Schedule,
         loss: AdversarialLoss | None = None,
         critic_steps: int = 1,
         ema_half_life: float = 10_000,
         ema_decay: float | None = None,
         amp: bool = False,
         augment: Augmentation | None = None,
-        auxiliary: float = 1.0,
-        auxiliary_on: Literal["real", "both"] = "real",
+        side_task: SideTask | None = None,
         part: int | None = None,
         inferer: Inferer | None = None,
         seed: int = 0,
@@ -119,7 +123,7 @@ class ProgressiveGanTrainer(Trainer):
         shape = cast(Any, generator)
         if schedule.resolution != shape.resolution:
             found = f"schedule {schedule.resolution}, generator {shape.resolution}"
-            raise ConfigError("ProgressiveGanTrainer(schedule)", "must grow to the generator's resolution", found)
+            raise ConfigError("ProgressiveGanTrainer(schedule)", "must end at the generator's resolution", found)
         for name in ("findings", "channels"):
             made = getattr(generator, name, None)
             if (judged := getattr(discriminator, name, made)) != made:
@@ -131,7 +135,7 @@ class ProgressiveGanTrainer(Trainer):
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.schedule, self.critic_steps, self.augment = schedule, critic_steps, augment
-        self.latent_size: int = shape.latent_size
+        self.layout = layout_of(generator)
         self.findings: int = getattr(generator, "findings", 0)
         self.channels: int | None = getattr(generator, "channels", None)
         self.loss: AdversarialLoss = WassersteinLoss() if loss is None else loss
@@ -148,8 +152,7 @@ class ProgressiveGanTrainer(Trainer):
             self.precision,
             self.latents,
             augment,
-            auxiliary,
-            auxiliary_on,
+            side_task,
             part,
             inferer or SimpleInferer(),
         )
@@ -216,12 +219,15 @@ class ProgressiveGanTrainer(Trainer):
             last = step == self.critic_steps - 1
             values |= self.updates.critic(batch, phase, number % self.loss.interval == 0, keep=last)
         values |= self.updates.generate(batch, phase)
+        for network in (self.generator, self.discriminator):
+            if getattr(network, "batch_statistics", False):
+                average_buffers(network)
         if self.state.device.type == "cpu":  # where looking costs nothing
             self._require_finite(values)
         self.ema.update(phase.batch_size, self.state.images_seen)
         self.state.images_seen += phase.batch_size
         self.state.phase = phase
-        return {**values, "resolution": float(phase.resolution), "alpha": phase.alpha}
+        return {**values, **{name: float(value) for name, value in phase.growth.items()}}
 
     def _forget_moments(self) -> None:
         """Start the optimisers anew in a new stage; each carries the number of the stage its moments are of."""
@@ -264,7 +270,7 @@ class ProgressiveGanTrainer(Trainer):
     # every process draws for the whole batch, so that the numbers of an image do not depend on how many they are
 
     def _latents(self, n: int) -> Tensor:
-        return own_share(sample_latent(n, self.latent_size, self.latents)).to(self.state.device, non_blocking=True)
+        return own_share(self.layout.sample(n, self.latents)).to(self.state.device, non_blocking=True)
 
     def _mix(self, n: int) -> Tensor:
         return own_share(torch.rand(n, generator=self.latents)).to(self.state.device, non_blocking=True)

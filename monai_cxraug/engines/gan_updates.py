@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, cast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
@@ -12,20 +12,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from monai_cxraug.engines.freezing import frozen
+from monai_cxraug.engines.gan_batch import GanBatch, Judgement, Losses, Values
 from monai_cxraug.engines.precision import Precision, exact
-from monai_cxraug.engines.processes import average_gradients, average_numbers, gather, rank
+from monai_cxraug.engines.processes import average_gradients, gather, rank
 from monai_cxraug.engines.schedule import Phase
+from monai_cxraug.engines.side_tasks import SideTask
 from monai_cxraug.errors import ConfigError
-from monai_cxraug.losses.adversarial import AdversarialLoss, auxiliary_loss
+from monai_cxraug.losses.adversarial import AdversarialLoss
 
 #: kinds of images, each augmented from a stream of its own.
 _REAL, _FAKE = 0, 1
-Values = dict[str, Tensor]
-#: what is minimised, and what is reported.
-Losses = tuple[Tensor, Values]
-#: scores, and logits of an auxiliary classifier.
-Judgement = tuple[Tensor, Tensor | None]
-Judge = Callable[[Tensor, float, Tensor | None], Judgement]
 
 
 class Augmentation(Protocol):
@@ -36,66 +32,6 @@ class Augmentation(Protocol):
 
     def update(self, real_scores: Tensor, fake_scores: Tensor | None = None) -> None:
         """Learn from the scores ``[N]`` of one critic update."""
-
-
-@dataclass(frozen=True)
-class GanBatch:
-    """What one update works on.
-
-    Args:
-        real: images ``[N, C, r, r]`` in [0, 1].
-        latents: ``[N, latent_size]``.
-        mix: ``[N]`` in [0, 1], the weight of the fake image in the gradient penalty's pairs.
-        labels: ``[N, K]`` of the real images, which condition the fakes too; None without conditions.
-        label_weight: of a mean over known labels, which may be more or fewer here than in the batch this is a part of.
-    """
-
-    real: Tensor
-    latents: Tensor
-    mix: Tensor
-    labels: Tensor | None = None
-    label_weight: Tensor | float = 1.0
-
-    def __len__(self) -> int:
-        return len(self.real)
-
-    def shared(self) -> GanBatch:
-        """Itself as the share of a batch that several processes work on, which may know more or fewer labels."""
-        if self.labels is None:
-            return self
-        known = _known(self.real, self.labels)
-        return replace(self, label_weight=known / average_numbers(known))
-
-    def parts(self, size: int, group: int = 1) -> Iterator[GanBatch]:
-        """Cut between groups of the minibatch standard deviation; itself when one part holds it.
-
-        Args:
-            size: most images in a part, unless a single group has more.
-            group: images that the deviation puts into a group; a remainder is spread over the groups.
-        """
-        n = len(self)
-        groups = max(1, n // group)
-        each, rest = divmod(n, groups)
-        together = max(1, size // (each + (rest > 0)))
-        if together >= groups or size >= n:
-            yield self
-            return
-        for first in range(0, groups, together):
-            last = min(first + together, groups)
-            yield self._cut(slice(first * each + min(first, rest), last * each + min(last, rest)))
-
-    def _cut(self, cut: slice) -> GanBatch:
-        part = replace(self, real=self.real[cut], latents=self.latents[cut], mix=self.mix[cut])
-        if self.labels is None:
-            return part
-        known, total = _known(part.real, self.labels[cut]), _known(self.real, self.labels)
-        weight = known / total * (len(self) / len(part)) * self.label_weight
-        return replace(part, labels=self.labels[cut], label_weight=weight)
-
-
-def _known(images: Tensor, labels: Tensor) -> Tensor:
-    """Number of known labels, at least 1, in the images' type."""
-    return (~labels.isnan()).sum().clamp(min=1).to(images.dtype)
 
 
 @dataclass
@@ -109,17 +45,22 @@ class GanUpdates:
     hold whole groups of the minibatch standard deviation, and each image is augmented by the same numbers. So do the
     shares of several processes, but for the augmentation: each draws its own.
 
+    Networks that normalise by the statistics of a batch say so by an attribute ``batch_statistics``. Their batches stay
+    whole, since parts have other statistics, and a discriminator's real and fake images are judged apart. Of several
+    processes each normalises its own share.
+
     Args:
-        generator: maps ``(latents, resolution, alpha, labels)`` to images.
-        discriminator: ``judge`` maps ``(images, alpha, labels)`` to scores and logits; has ``group``.
+        generator: called with latents, the growth of the phase (``resolution`` and ``alpha``, if it grows) and
+            ``labels``; gives images.
+        discriminator: ``judge``, called with images, the fade of the phase (``alpha``, if it grows) and ``labels``,
+            gives scores and what a side task looks at; may have ``group``.
         g_optimizer: over the generator's parameters.
         d_optimizer: over the discriminator's parameters.
         loss: of scores.
         precision: of the networks.
         draws: source of the augmentation's randomness.
         augment: changes real and fake images before they are judged.
-        auxiliary: weight of the auxiliary classifier's loss.
-        auxiliary_on: judged images whose labels the classifier learns from: real ones, or both.
+        side_task: what the discriminator learns beside real and fake.
         part: most real images in one pass, with as many fake ones, unless a single group has more; halved for good
             when memory runs out.
         inferer: how the generator is called.
@@ -133,22 +74,22 @@ class GanUpdates:
     precision: Precision
     draws: torch.Generator
     augment: Augmentation | None = None
-    auxiliary: float = 1.0
-    auxiliary_on: Literal["real", "both"] = "real"
+    side_task: SideTask | None = None
     part: int | None = None
     inferer: Inferer = field(default_factory=SimpleInferer)
 
     def __post_init__(self) -> None:
-        if self.auxiliary < 0 or self.auxiliary_on not in ("real", "both"):
-            found = f"{self.auxiliary}, {self.auxiliary_on!r}"
-            raise ConfigError("auxiliary", "must be at least 0, on 'real' or 'both'", found)
         self._group: int = getattr(self.discriminator, "group", 1)
+        self._apart = _normalises_batches(self.discriminator)
+        self._whole = self._apart or _normalises_batches(self.generator)
+        if self.part is not None and self._whole:
+            mend = "leave part out; a smaller batch_size needs less memory"
+            raise ConfigError("part", "networks that normalise over a batch take it whole", self.part, mend)
         if self.part is not None and (self.part < 1 or self.part % self._group):
             mend = f"give {self._group}, {2 * self._group}, ..."
             raise ConfigError(
                 "part", f"must be a multiple of the discriminator's group ({self._group})", self.part, mend
             )
-        self._judge: Judge = cast(Any, self.discriminator).judge
         self._scores: list[tuple[Tensor, Tensor]] = []  # real and fake ones of each part of this update
         self._made: tuple[Tensor, Tensor] | None = None  # latents, and the images made of them with their graph
         self._streams: list[torch.Generator] = []  # of the augmentation of this update's real and fake images
@@ -164,7 +105,7 @@ class GanUpdates:
 
         Returns:
             ``critic_loss``, ``real_score`` and ``fake_score`` (means), ``wasserstein`` (their difference), ``penalty``
-            (weighted, where regularised) and ``auxiliary`` (where there is a classifier); detached scalars.
+            (weighted, where regularised) and what the side task reports; detached scalars.
         """
         self._made = None
         values = self._in_parts(
@@ -184,7 +125,7 @@ class GanUpdates:
             phase: where training stands.
 
         Returns:
-            ``generator_loss`` and, with a classifier, ``generator_auxiliary``; detached scalars.
+            ``generator_loss`` and what the side task reports; detached scalars.
         """
         with frozen(self.discriminator):
             values = self._in_parts(batch, self.g_optimizer, lambda part: self._generator_part(part, phase))
@@ -228,6 +169,9 @@ class GanUpdates:
         return sums
 
     def _smaller(self, size: int) -> int:
+        if self._whole:
+            rule, mend = "a batch that networks normalise over must fit whole", "give a smaller batch_size or network"
+            raise ConfigError("memory", rule, f"out of memory at {size} images", mend)
         half = size // 2 // self._group * self._group
         if half < 1:
             mend = "use a smaller network, or free the device"
@@ -238,54 +182,53 @@ class GanUpdates:
 
     def _critic_part(self, batch: GanBatch, phase: Phase, regularise: bool, keep: bool) -> Losses:
         real, fake = self._shown(batch.real, _REAL), self._shown(self._fakes(batch, phase, keep).detach(), _FAKE)
-        (real_scores, real_logits), (fake_scores, fake_logits) = self._judge_both(real, fake, phase, batch.labels)
+        judged_real, judged_fake = self._judge_both(real, fake, phase, batch.labels)
+        real_scores, fake_scores = judged_real.scores, judged_fake.scores
         total = loss = self.loss.critic(real_scores, fake_scores)
         means = [exact(scores).mean().detach() for scores in (real_scores, fake_scores)]
         values = {"critic_loss": loss, "wasserstein": means[0] - means[1]}
         values |= {"real_score": means[0], "fake_score": means[1]}
         self._scores.append((real_scores.detach(), fake_scores.detach()))
-        if real_logits is not None and fake_logits is not None and batch.labels is not None:
-            values["auxiliary"] = auxiliary_loss(real_logits, batch.labels) * batch.label_weight
-            if self.auxiliary_on == "both":
-                fakes = auxiliary_loss(fake_logits, batch.labels) * batch.label_weight
-                values["auxiliary"] = values["auxiliary"] + fakes
-            total = total + self.auxiliary * values["auxiliary"]
+        if self.side_task is not None:
+            with self.precision.autocast():
+                beside = self.side_task.critic(judged_real, judged_fake, batch)
+            total, values = _join(total, values, beside)
         if regularise:
             values["penalty"] = self.loss.regulariser(self._slope_of(phase, batch.labels), real, fake, batch.mix)
             total = total + values["penalty"]
         return total, values
 
+    def _judge(self, images: Tensor, phase: Phase, labels: Tensor | None) -> Judgement:
+        scores, told = cast(Any, self.discriminator).judge(images, **phase.fade, labels=labels)
+        return Judgement(scores, told, images)
+
     def _judge_both(
         self, real: Tensor, fake: Tensor, phase: Phase, labels: Tensor | None
     ) -> tuple[Judgement, Judgement]:
-        """Scores and logits of real and of fake images, in one pass unless it would mix them."""
+        """What is said of real and of fake images, in one pass unless it would mix them."""
         n = len(real)
         with self.precision.autocast():
-            if n % self._group:  # a group of the minibatch deviation would hold both
-                return self._judge(real, phase.alpha, labels), self._judge(fake, phase.alpha, labels)
+            if self._apart or n % self._group:  # statistics, or a group of the minibatch deviation, would be of both
+                return self._judge(real, phase, labels), self._judge(fake, phase, labels)
             both = None if labels is None else labels.repeat(2, 1)
-            scores, logits = self._judge(torch.cat([real, fake]), phase.alpha, both)
-        named = (None, None) if logits is None else (logits[:n], logits[n:])
-        return (scores[:n], named[0]), (scores[n:], named[1])
+            scores, told, _ = self._judge(torch.cat([real, fake]), phase, both)
+        of_real, of_fake = (None, None) if told is None else (told[:n], told[n:])
+        return Judgement(scores[:n], of_real, real), Judgement(scores[n:], of_fake, fake)
 
     def _generator_part(self, batch: GanBatch, phase: Phase) -> Losses:
         fake = self._shown(self._fakes(batch, phase, keep=True), _FAKE)
         with self.precision.autocast():
-            scores, logits = self._judge(fake, phase.alpha, batch.labels)
-        total = loss = self.loss.generator(scores)
-        values = {"generator_loss": loss}
-        if logits is not None and batch.labels is not None:
-            values["generator_auxiliary"] = auxiliary_loss(logits, batch.labels) * batch.label_weight
-            total = total + self.auxiliary * values["generator_auxiliary"]
-        return total, values
+            judged = self._judge(fake, phase, batch.labels)
+            beside = None if self.side_task is None else self.side_task.generator(judged, batch)
+        loss = self.loss.generator(judged.scores)
+        return _join(loss, {"generator_loss": loss}, beside)
 
     def _fakes(self, batch: GanBatch, phase: Phase, keep: bool) -> Tensor:
         """Images of a batch's latents, those that were kept if they are of this batch; with their graph if kept."""
         if self._made is not None and self._made[0] is batch.latents:
             return self._made[1]
         with torch.set_grad_enabled(keep), self.precision.autocast():
-            given = (phase.resolution, phase.alpha, batch.labels)
-            made: Tensor = self.inferer(batch.latents, self.generator, *given)
+            made: Tensor = self.inferer(batch.latents, self.generator, **phase.growth, labels=batch.labels)
         fake = exact(made)
         self._made = (batch.latents, fake) if keep else None
         return fake
@@ -297,6 +240,15 @@ class GanUpdates:
     def _slope_of(self, phase: Phase, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
         def scores(images: Tensor) -> Tensor:
             with self.precision.autocast(self.precision.penalises_slopes):
-                return self._judge(images, phase.alpha, labels)[0]
+                return self._judge(images, phase, labels).scores
 
         return scores
+
+
+def _normalises_batches(network: nn.Module) -> bool:
+    return bool(getattr(network, "batch_statistics", False))
+
+
+def _join(total: Tensor, values: Values, beside: Losses | None) -> Losses:
+    """Add what a side task minimises and reports, if it does."""
+    return (total, values) if beside is None else (total + beside[0], values | beside[1])

@@ -1,11 +1,12 @@
-"""The growth schedule of the progressive GAN: a pure function of the number of images seen."""
+"""Schedules of a GAN's training, growing or not: pure functions of the number of images seen."""
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 from monai_cxraug.errors import ConfigError, nearest
 
@@ -18,11 +19,44 @@ class Phase:
         resolution: side of the images in pixels.
         alpha: weight of the newest stage, in [0, 1]; below 1 while it fades in.
         batch_size: images in the next batch.
+        growing: whether the networks grow: those of one size are not told where they stand.
     """
 
     resolution: int
     alpha: float
     batch_size: int
+    growing: bool = True
+
+    @property
+    def growth(self) -> dict[str, Any]:
+        """What a generator is called with besides latents and labels: ``resolution`` and ``alpha``, or nothing."""
+        return {"resolution": self.resolution, **self.fade} if self.growing else {}
+
+    @property
+    def fade(self) -> dict[str, Any]:
+        """What a discriminator, which sees the resolution, is called with: ``alpha``, or nothing."""
+        return {"alpha": self.alpha} if self.growing else {}
+
+
+class Schedule(Protocol):
+    """What a trainer asks of a schedule."""
+
+    #: full side in pixels.
+    resolution: int
+    #: images seen at the end.
+    total_images: int
+
+    def at(self, images_seen: int) -> Phase:
+        """The phase after a number of images; beyond the end, the last phase."""
+
+    def stage(self, images_seen: int) -> int:
+        """Number of the stage; optimisers start anew in each."""
+
+    def batch_sizes(self) -> Iterator[int]:
+        """Sizes of all batches in order; the last one may go beyond ``total_images``."""
+
+    def iterations(self) -> int:
+        """Number of batches from the first to the one that reaches ``total_images``."""
 
 
 class ProgressiveSchedule:
@@ -138,6 +172,101 @@ def published_schedule(name: str, resolution: int, scale: float = 1.0) -> Progre
     return ProgressiveSchedule(resolution, each, each, batch_size=sizes)
 
 
+# --- networks of one size ---
+
+
+class FixedSchedule:
+    """One resolution and one batch size from the first image to the last.
+
+    Args:
+        resolution: side of the images in pixels.
+        total_images: images seen at the end.
+        batch_size: images in a batch.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    def __init__(self, resolution: int, total_images: int, batch_size: int = 32) -> None:
+        name = type(self).__name__
+        _require_count("resolution", resolution, 4, name)
+        _require_count("total_images", total_images, 1, name)
+        _require_count("batch_size", batch_size, 2, name)
+        self.resolution, self.total_images, self.batch_size = resolution, total_images, batch_size
+
+    def at(self, images_seen: int) -> Phase:
+        """The same phase always.
+
+        Raises:
+            ConfigError: the number is negative.
+        """
+        _require_count("images_seen", images_seen, 0, type(self).__name__)
+        return Phase(self.resolution, 1.0, self.batch_size, growing=False)
+
+    def stage(self, images_seen: int) -> int:
+        """There is but one stage, 0."""
+        return 0
+
+    def batch_sizes(self) -> Iterator[int]:
+        """Sizes of all batches in order; the last one may go beyond ``total_images``."""
+        yield from [self.batch_size] * self.iterations()
+
+    def iterations(self) -> int:
+        """Number of batches from the first to the one that reaches ``total_images``."""
+        return -(-self.total_images // self.batch_size)
+
+
+#: real images to batch size and epochs: what a published study of skin lesions trained an InfoGAN of 112 px with.
+_INFOGAN: Final = {10: (8, 1000), 50: (16, 1500), 100: (64, 2000), 200: (128, 3000), 500: (128, 3500)}
+
+
+def infogan_schedule(
+    resolution: int,
+    images: int,
+    total_images: int | None = None,
+    batch_size: int | None = None,
+    scale: float = 1.0,
+) -> FixedSchedule:
+    """Batch size and length of training by the number of real images, as a published study chose them.
+
+    It gives 10, 50, 100, 200 and 500 images: batches of 8, 16, 64, 128, 128 and 1000, 1500, 2000, 3000, 3500 epochs.
+    Between them both are interpolated on logarithmic scales, since the numbers given follow each other by ratios, not
+    by differences; the batch is rounded to the nearest power of two, as all of theirs are. Outside them the nearest
+    one's hold. A batch never has more images than there are, so that none is drawn twice for it.
+
+    Args:
+        resolution: side of the images in pixels.
+        images: real images to train on, at least 2.
+        total_images: images seen at the end, instead of epochs.
+        batch_size: images in a batch, instead of the published one.
+        scale: multiplies the published number of epochs.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+    name = "infogan_schedule"
+    _require_count("images", images, 2, name)
+    if not 0 < scale < float("inf"):
+        raise ConfigError(f"{name}(scale)", "must be above 0 and finite", scale, "1 is the published length")
+    batch, epochs = _between_published(images)
+    if total_images is None:
+        total_images = max(1, round(images * epochs * scale))
+    if batch_size is None:
+        batch_size = min(2 ** round(math.log2(batch)), images)
+    return FixedSchedule(resolution, total_images, batch_size)
+
+
+def _between_published(images: int) -> tuple[float, float]:
+    """Batch size and epochs at a number of images, by log-log interpolation."""
+    counts = list(_INFOGAN)
+    images = min(max(images, counts[0]), counts[-1])
+    above = max(1, bisect.bisect_left(counts, images))
+    low, high = counts[above - 1], counts[above]
+    share = math.log(images / low) / math.log(high / low)
+    batch, epochs = (a * (b / a) ** share for a, b in zip(_INFOGAN[low], _INFOGAN[high], strict=True))
+    return batch, epochs
+
+
 def whole_epochs(steps: int, epoch_length: int) -> int:
     """Number of epochs that make up exactly so many steps.
 
@@ -157,13 +286,13 @@ def whole_epochs(steps: int, epoch_length: int) -> int:
     return steps // epoch_length
 
 
-def _name(argument: str) -> str:
-    return f"ProgressiveSchedule({argument})"
+def _name(argument: str, of: str = "ProgressiveSchedule") -> str:
+    return f"{of}({argument})"
 
 
-def _require_count(argument: str, value: int, least: int) -> None:
+def _require_count(argument: str, value: int, least: int, of: str = "ProgressiveSchedule") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(_name(argument), f"must be a whole number of at least {least}", repr(value))
+        raise ConfigError(_name(argument, of), f"must be a whole number of at least {least}", repr(value))
 
 
 def _doublings(start: int, end: int) -> list[int]:

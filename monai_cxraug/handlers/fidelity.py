@@ -44,7 +44,7 @@ class FidelityLog:
     Args:
         path: the table, one row a measurement; its folder also gets a working folder of the same name without suffix.
         measure: a picklable function that maps a snapshot (``settings`` and ``weights`` of the generator,
-            ``resolution`` and ``alpha``) to named figures; ``synthesis.fidelity.MeasureSnapshot`` is one.
+            and its ``growth``) to named figures; ``synthesis.fidelity.MeasureSnapshot`` is one.
         every: images seen between measurements.
         writer: TensorBoard ``SummaryWriter``, if wanted.
         wait: seconds that the end of training waits for measurements.
@@ -138,10 +138,10 @@ class FidelityLog:
         seen = engine.state.images_seen
         phase, generator = engine.schedule.at(seen), engine.ema.module
         weights = {name: tensor.detach().cpu() for name, tensor in generator.state_dict().items()}
-        place = {"resolution": phase.resolution, "alpha": phase.alpha}
-        self._job = {_CLOCK: seen, **place}
+        self._job = {_CLOCK: seen, "resolution": phase.resolution, "alpha": phase.alpha}
+        snapshot = {"settings": generator.settings, "weights": weights, "growth": phase.growth}
         try:
-            torch.save({"settings": generator.settings, "weights": weights, **place}, self._file(".pt"))
+            torch.save(snapshot, self._file(".pt"))
             if self._process is None:
                 self._process = MeasuringProcess(self._measure, self.folder)
             self._process.submit(str(seen))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.networks import eval_mode
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -23,7 +24,7 @@ from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.handlers.resume import Resume
 from monai_cxraug.keys import IMAGE, LABEL
 from monai_cxraug.losses.adversarial import WassersteinLoss
-from monai_cxraug.networks.latents import sample_latent
+from monai_cxraug.networks.latents import layout_of
 
 SCHEMA = "cxraug.recovery/1"
 #: its own entry in a checkpoint.
@@ -167,14 +168,18 @@ class Recovery:
         return Health(**dict(zip(measured, values.tolist(), strict=True)))
 
     def _sample(self, engine: Any, batch: int) -> Tensor:
-        """The generator's images as training sees them now; a conditional one is asked for the batch's labels."""
+        """The generator's images now; a conditional one is asked for the batch's labels.
+
+        In evaluation mode, in which nothing moves the running statistics of batch normalisation.
+        """
         generator, phase = engine.generator, engine.state.phase
-        latents = sample_latent(self.samples, generator.latent_size, torch.Generator().manual_seed(0))
-        arguments = [latents.to(engine.state.device), phase.resolution, phase.alpha]
+        latents = layout_of(generator).sample(self.samples, torch.Generator().manual_seed(0))
+        labels = None
         if getattr(generator, "findings", 0):
             labels = torch.as_tensor(engine.state.batch[LABEL]).as_subclass(Tensor).to(engine.state.device)
-            arguments.append(labels[torch.arange(self.samples, device=labels.device) % batch])
-        images: Tensor = generator(*arguments)
+            labels = labels[torch.arange(self.samples, device=labels.device) % batch]
+        with eval_mode(generator):
+            images: Tensor = generator(latents.to(engine.state.device), **phase.growth, labels=labels)
         return images
 
     def _learned(self, engine: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.errors import ConfigError
-from monai_cxraug.networks.latents import sample_latent
+from monai_cxraug.networks.latents import layout_of
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -106,9 +106,9 @@ class SampleGrid:
     def sample(self, engine: Any) -> Tensor:
         """The averaged generator's images ``[count, C, R, R]`` at the current phase, R the full resolution."""
         generator, phase = engine.ema.module, engine.state.phase
-        latents = sample_latent(self.count, generator.latent_size, torch.Generator().manual_seed(self.seed))
+        latents = layout_of(generator).sample(self.count, torch.Generator().manual_seed(self.seed))
         labels = engine.example_labels(self.count)
-        images: Tensor = generator(latents.to(engine.state.device), phase.resolution, phase.alpha, labels)
+        images: Tensor = generator(latents.to(engine.state.device), **phase.growth, labels=labels)
         factor = generator.resolution // phase.resolution
         return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3).cpu()
 

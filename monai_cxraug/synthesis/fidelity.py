@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from monai_cxraug.metrics.fidelity import (
     sliced_wasserstein,
 )
 from monai_cxraug.metrics.manifold import DENSE_NEIGHBOURS, NEIGHBOURS, manifold
-from monai_cxraug.networks.pggan import ProgressiveGenerator
-from monai_cxraug.networks.weights import Model
+from monai_cxraug.networks.latents import layout_of
+from monai_cxraug.networks.weights import KINDS, Model
 from monai_cxraug.synthesis.features import ClassifierFeatures, Pretrained
 from monai_cxraug.synthesis.synthetic_set import sample_images
 
@@ -186,6 +186,7 @@ class MeasureSnapshot:
         seed: of samples, halves and pairs.
         most: at most so many real images are used, drawn at random.
         device: where the classifier computes.
+        kind: of the generator, as its model file names it.
 
     Raises:
         LeakageError: the generator or the classifier sees a patient of the held-out images.
@@ -204,6 +205,7 @@ class MeasureSnapshot:
     seed: int = 0
     most: int = 2000
     device: str = "cpu"
+    kind: str = "pggan"
 
     def __post_init__(self) -> None:
         rows = self._rows()
@@ -222,17 +224,17 @@ class MeasureSnapshot:
         """Sample and measure.
 
         Args:
-            snapshot: ``settings`` and ``weights`` of a generator, its ``resolution`` in use and ``alpha``.
+            snapshot: ``settings`` and ``weights`` of a generator, and its ``growth`` (``Phase.growth``).
 
         Returns:
             The figures of :class:`RealReference`, floor included.
         """
-        network = ProgressiveGenerator(**snapshot["settings"])
+        network = KINDS[self.kind](**snapshot["settings"])
         network.load_state_dict(snapshot["weights"])
-        grown = _Grown(network.eval(), int(snapshot["resolution"]), float(snapshot["alpha"]))
+        grown = _Grown(network.eval(), snapshot["growth"])
         reference, floor = self._reference
         about = {"finding": self.finding, "findings": self._rows().findings, "label_rows": self.label_rows}
-        model = Model(grown, "pggan", about, Path("snapshot"))
+        model = Model(grown, self.kind, about, Path("snapshot"))
         return {**reference.measure(sample_images(model, reference.n, self.seed)), **floor}
 
     @cached_property
@@ -251,14 +253,14 @@ class MeasureSnapshot:
 
 
 class _Grown(nn.Module):
-    """A generator at one moment of its growth, each pixel repeated up to the full resolution."""
+    """A generator at one moment of its growth, if it grows: each pixel repeated up to the full resolution."""
 
-    def __init__(self, generator: ProgressiveGenerator, resolution: int, alpha: float) -> None:
+    def __init__(self, generator: nn.Module, growth: Mapping[str, Any]) -> None:
         super().__init__()
-        self.generator, self.resolution, self.alpha = generator, resolution, alpha
-        self.settings = generator.settings
+        self.generator, self.growth = generator, dict(growth)
+        self.settings, self.layout = cast(Any, generator).settings, layout_of(generator)
 
     def forward(self, z: Tensor, **conditions: Any) -> Tensor:
-        images: Tensor = self.generator(z, resolution=self.resolution, alpha=self.alpha, **conditions)
-        factor = self.generator.resolution // self.resolution
+        images: Tensor = self.generator(z, **self.growth, **conditions)
+        factor = cast(Any, self.generator).resolution // images.shape[-1]
         return torch.repeat_interleave(images.repeat_interleave(factor, dim=2), factor, dim=3)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from monai_cxraug.engines import precision
 from monai_cxraug.engines.gan import ProgressiveGanTrainer, phase_images
-from monai_cxraug.engines.gan_updates import GanBatch
+from monai_cxraug.engines.gan_batch import GanBatch
 from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule
+from monai_cxraug.engines.side_tasks import LabelTask
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, StateError
 from monai_cxraug.handlers.resume import Resume
 from monai_cxraug.losses.adversarial import HingeLoss, LeastSquaresLoss, NonSaturatingLoss, WassersteinLoss
@@ -55,7 +56,7 @@ def trainer() -> ProgressiveGanTrainer:
 def make_batch(trainer: ProgressiveGanTrainer, n: int = 4, size: int = 4) -> GanBatch:
     draws = torch.Generator().manual_seed(3)
     real, mix = torch.rand(n, 1, size, size, generator=draws), torch.rand(n, generator=draws)
-    return GanBatch(real, torch.randn(n, trainer.latent_size, generator=draws), mix)
+    return GanBatch(real, torch.randn(n, trainer.layout.size, generator=draws), mix)
 
 
 def weights(module: torch.nn.Module) -> list[Tensor]:
@@ -392,7 +393,7 @@ def test_fourteen_findings_train_a_little_with_everything_on(condition: str, los
         loss=loss,
         amp=True,
         augment=AdaptiveAugmentation(),
-        auxiliary_on="both",
+        side_task=LabelTask(on="both"),
         part=4,
     )
     before = weights(trainer.generator)
@@ -451,7 +452,7 @@ def test_an_iteration_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch
         loader=[],
         schedule=STAGES,
         augment=AdaptiveAugmentation(interval=1),
-        auxiliary_on="both",
+        side_task=LabelTask(on="both"),
         amp=True,
         part=4,
         optimizer=lambda weights: torch.optim.SGD(weights, 1e-3),  # Adam counts its steps on the host

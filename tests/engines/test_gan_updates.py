@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from monai_cxraug.engines.gan_updates import GanBatch, GanUpdates
+from monai_cxraug.engines.gan_batch import GanBatch
+from monai_cxraug.engines.gan_updates import GanUpdates
 from monai_cxraug.engines.precision import Precision
 from monai_cxraug.engines.schedule import Phase
+from monai_cxraug.engines.side_tasks import LabelTask
 from monai_cxraug.errors import ConfigError, CxrAugError
 from monai_cxraug.losses.adversarial import (
     AdversarialLoss,
@@ -52,7 +54,7 @@ def make_updates(
     optimizers = [torch.optim.Adam(net.to(dtype).parameters(), RATE, (0.0, 0.99)) for net in (generator, critic)]
     precision = changes.pop("precision", Precision(torch.device("cpu"), False))
     draws = torch.Generator().manual_seed(5)
-    return GanUpdates(generator, critic, *optimizers, loss, precision, draws, **changes)
+    return GanUpdates(generator, critic, *optimizers, loss, precision, draws, **{"side_task": LabelTask(), **changes})
 
 
 def make_batch(n: int, condition: str = "", dtype: torch.dtype = torch.float64, size: int = 8) -> GanBatch:
@@ -207,7 +209,7 @@ class PlainAdam:
 )
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
 def test_updates_equal_plain_ones(loss: AdversarialLoss, condition: str, on: str, alpha: float) -> None:
-    updates = make_updates(loss, condition, auxiliary=0.7, auxiliary_on=on)
+    updates = make_updates(loss, condition, side_task=LabelTask(0.7, on))
     phase = Phase(8, alpha, 8)
     g, d = ({k: v.requires_grad_() for k, v in weights(n).items()} for n in (updates.generator, updates.discriminator))
     g_adam, d_adam = PlainAdam(), PlainAdam()
@@ -275,7 +277,9 @@ AUGMENTATIONS: dict[str, Callable[[], Any]] = {"none": lambda: None, "ada": make
 @pytest.mark.parametrize("n", [8, 14])
 def test_parts_add_up_to_the_whole(loss: AdversarialLoss, condition: str, augment: Callable[[], Any], n: int) -> None:
     whole, parts = (
-        train_twice(make_updates(loss, condition, auxiliary_on="both", augment=augment(), part=part), n, condition)
+        train_twice(
+            make_updates(loss, condition, side_task=LabelTask(on="both"), augment=augment(), part=part), n, condition
+        )
         for part in (None, 4)
     )
     for first, second in zip(whole, parts, strict=True):
@@ -428,7 +432,7 @@ def test_the_discriminator_gets_no_gradient_from_the_generators_update(fails: bo
 
 
 def test_unknown_labels_give_the_classifier_no_gradient() -> None:
-    updates = make_updates(LOSSES[0], "auxiliary", auxiliary_on="both")
+    updates = make_updates(LOSSES[0], "auxiliary", side_task=LabelTask(on="both"))
     batch = make_batch(8, "auxiliary")
     batch.labels[:, 1] = torch.nan
     updates.critic(batch, PHASE, regularise=True, keep=True)
@@ -441,10 +445,10 @@ def test_unknown_labels_give_the_classifier_no_gradient() -> None:
     assert slopes(updates.discriminator)["classify.weight"].abs().sum() == 0
 
 
-@pytest.mark.parametrize("changes", [{"auxiliary": -1.0}, {"auxiliary_on": "fake"}])
+@pytest.mark.parametrize("changes", [{"weight": -1.0}, {"on": "fake"}])
 def test_bad_auxiliary_settings_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="auxiliary"):
-        make_updates(LOSSES[0], "auxiliary", **changes)
+        LabelTask(**changes)
 
 
 class Witness:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from monai_cxraug.engines import precision as module
-from monai_cxraug.engines.gan_updates import GanBatch, GanUpdates
+from monai_cxraug.engines.gan_batch import GanBatch
+from monai_cxraug.engines.gan_updates import GanUpdates
 from monai_cxraug.engines.precision import Precision
 from monai_cxraug.engines.schedule import Phase
 from monai_cxraug.losses.adversarial import WassersteinLoss

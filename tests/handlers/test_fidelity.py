@@ -389,7 +389,7 @@ def test_the_snapshot_says_where_growth_stands(tmp_path: Path, here, measures, m
     trainer.run()
     network = ProgressiveGenerator(**saved[0]["settings"])
     network.load_state_dict(saved[0]["weights"])
-    torch.testing.assert_close(network(z, resolution=saved[0]["resolution"], alpha=saved[0]["alpha"]), images[0])
+    torch.testing.assert_close(network(z, **saved[0]["growth"]), images[0])
 
 
 def test_a_whole_training_with_the_figures_themselves(tmp_path: Path) -> None:
@@ -403,6 +403,6 @@ def test_a_whole_training_with_the_figures_themselves(tmp_path: Path) -> None:
     trainer.run()
     (row,) = read(tmp_path / "fidelity.csv")
     content = {"settings": trainer.generator.settings, "weights": trainer.ema.module.state_dict()}
-    expected = MeasureSnapshot(manifest, 16, [])({**content, "resolution": 16, "alpha": 1.0})
+    expected = MeasureSnapshot(manifest, 16, [])({**content, "growth": {"resolution": 16, "alpha": 1.0}})
     assert {name: float(row[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
     assert set(expected) == {"sliced_16", "ms_ssim", "sliced_16_real", "ms_ssim_real"}

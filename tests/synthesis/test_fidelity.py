@@ -144,7 +144,7 @@ def snapshot(resolution: int = 32, alpha: float = 1.0, seed: int = 0) -> tuple[P
     torch.manual_seed(seed)
     network = ProgressiveGenerator(32, 8, fmap_base=32, fmap_max=8)
     content = {"settings": network.settings, "weights": network.state_dict()}
-    return network, {**content, "resolution": resolution, "alpha": alpha}
+    return network, {**content, "growth": {"resolution": resolution, "alpha": alpha}}
 
 
 def test_a_snapshot_is_sampled_at_its_phase_and_measured(manifest: Path, make_classifier) -> None:
