@@ -56,6 +56,7 @@ def _facts(model: Model, calibration: Calibration | None) -> dict[str, Any]:
         "findings": list(model.about["findings"]),
         "size": model.about["size"],
         "contrast": model.about.get("contrast"),
+        "channels": model.settings["channels"],
         "flip_averaging": bool(model.about.get("flip_averaging", False)),
         "network_def": _component(Classifier, model.settings),
         "calibration": None if calibration is None else _calibration(calibration),
@@ -76,6 +77,9 @@ def _describe(metadata: Path, model: Model) -> None:
     document = json.loads(metadata.read_text(encoding="utf-8"))
     form, findings = document["network_data_format"], model.about["findings"]
     form["inputs"]["image"]["spatial_shape"] = [model.about["size"]] * 2
+    if model.settings["channels"] == 3:
+        form["inputs"]["image"]["num_channels"] = 3
+        form["inputs"]["image"]["channel_def"] = {"0": "red", "1": "green", "2": "blue"}
     form["outputs"]["pred"]["num_channels"] = len(findings)
     form["outputs"]["pred"]["channel_def"] = {str(number): name for number, name in enumerate(findings)}
     document["label_classes"] = f"{len(findings)} findings, each 1 present, 0 absent or unknown"

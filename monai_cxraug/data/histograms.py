@@ -14,7 +14,7 @@ from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.keys import IMAGE
-from monai_cxraug.transforms.functional.contrast import histogram
+from monai_cxraug.transforms.functional.contrast import histogram, luma
 from monai_cxraug.transforms.functional.levels import LEVELS
 
 SCHEMA: Final = "cxraug.histograms/1"
@@ -22,7 +22,7 @@ SCHEMA: Final = "cxraug.histograms/1"
 
 @dataclass(frozen=True)
 class Histograms:
-    """Counts the levels of every image of a prepared set.
+    """Counts the levels of every image of a prepared set; of a picture in colour, those of its luma.
 
     Args:
         manifest: of the set, its pack beside it.
@@ -57,7 +57,8 @@ class Histograms:
         member = {name: set(found.tolist()) for name, found in classes.items()}
         counts = {name: np.zeros((2, LEVELS), dtype=np.int64) for name in classes}
         for position in range(len(rows)):
-            levels = [histogram(one.sample(position)[IMAGE])[0].numpy() for one in (rows, changed) if one is not None]
+            images = [one.sample(position)[IMAGE] for one in (rows, changed) if one is not None]
+            levels = [histogram(luma(image) if len(image) == 3 else image)[0].numpy() for image in images]
             for name, found in member.items():
                 if position in found:
                     counts[name][: len(levels)] += np.stack(levels)

@@ -12,14 +12,14 @@ from monai.data import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 from numpy.typing import NDArray
 
-from monai_cxraug.data.readers import IMAGE_SUFFIXES, DicomPolicy, Radiograph, read_radiograph
+from monai_cxraug.data.readers import IMAGE_SUFFIXES, DicomPolicy, Radiograph, read_colour, read_radiograph
 from monai_cxraug.errors import InputError
 
 _NO_CHANNEL: Final = "no_channel"
 
 
 class RadiographReader(ImageReader):
-    """Read DICOM, NIfTI, PNG, JPEG and TIFF as float32 ``[H, W]`` in [0, 1], row 0 at the top.
+    """Read DICOM, NIfTI, PNG, JPEG and TIFF as float32 ``[H, W]`` or ``[H, W, 3]`` in [0, 1], row 0 at the top.
 
     The metadata hold size, spacing, how the brightness came about, and the view, sex and age of the image; no name,
     birth date or identifier.
@@ -27,10 +27,12 @@ class RadiographReader(ImageReader):
     Args:
         policy: what to do with DICOM images that may not belong into a set of chest radiographs, as a
             :class:`DicomPolicy` or as its fields; an image that it drops or quarantines is an error here.
+        colour: keep red, green and blue; without it, colour becomes grey.
     """
 
-    def __init__(self, policy: DicomPolicy | Mapping[str, Any] | None = None) -> None:
+    def __init__(self, policy: DicomPolicy | Mapping[str, Any] | None = None, colour: bool = False) -> None:
         super().__init__()
+        self.colour = colour
         self.policy = policy if isinstance(policy, DicomPolicy) else DicomPolicy(**(policy or {}))
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
@@ -47,7 +49,7 @@ class RadiographReader(ImageReader):
 
     def _read(self, path: Path) -> Radiograph | InputError:
         try:
-            return read_radiograph(path, policy=self.policy)
+            return (read_colour if self.colour else read_radiograph)(path, policy=self.policy)
         except InputError as error:
             return error
 
@@ -55,7 +57,8 @@ class RadiographReader(ImageReader):
         """Return pixels and metadata.
 
         Returns:
-            float32 ``[H, W]``, or ``[N, H, W]`` of several files, whose metadata are those of the first.
+            float32 ``[H, W]``, in colour ``[H, W, 3]``; of several files with an axis more, ``[N, H, W]``, and with the
+            metadata of the first.
 
         Raises:
             InputError: a file is missing, broken or no radiograph, or the policy leaves it out.
@@ -79,8 +82,8 @@ def describe(radiograph: Radiograph) -> dict[str, Any]:
     spacing = radiograph.spacing or (radiograph.aspect, 1.0)
     affine = np.diag([*spacing, 1.0, 1.0])
     return {
-        MetaKeys.ORIGINAL_CHANNEL_DIM: _NO_CHANNEL,
-        MetaKeys.SPATIAL_SHAPE: np.asarray(radiograph.stored.shape),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: _NO_CHANNEL if radiograph.stored.ndim == 2 else -1,
+        MetaKeys.SPATIAL_SHAPE: np.asarray(radiograph.stored.shape[:2]),
         MetaKeys.AFFINE: affine,
         MetaKeys.ORIGINAL_AFFINE: affine.copy(),
         "greyscale": radiograph.greyscale,

@@ -64,7 +64,7 @@ def prepare(request: Request, out: Path, progress: Progress | None = None) -> Pa
         raise InputError(out, "must be a folder that can be written", error.strerror or error, mend) from None
 
 
-def prepare_images(images: str | None, manifest: str | None, size: int, out: str | Path) -> Path:
+def prepare_images(images: str | None, manifest: str | None, size: int, out: str | Path, channels: int = 1) -> Path:
     """Return a manifest of what is to be looked at: the unlabelled images, prepared into ``out``, else the one given.
 
     Args:
@@ -72,13 +72,16 @@ def prepare_images(images: str | None, manifest: str | None, size: int, out: str
         manifest: manifest to fall back to.
         size: side of the square images in pixels.
         out: folder for the prepared images.
+        channels: that they are prepared with: 1 grey, 3 red, green and blue.
 
     Raises:
         ConfigError: neither is given.
     """
     if images is None and manifest is None:
         raise ConfigError("images", "a value is required", "none", "give --images PATH or --manifest MANIFEST.csv")
-    return Path(str(manifest)) if images is None else prepare(Request("images", str(images), size=size), Path(out))
+    if images is None:
+        return Path(str(manifest))
+    return prepare(Request("images", str(images), size=size, options={"colour": channels == 3}), Path(out))
 
 
 def _prepare(request: Request, out: Path, progress: Progress | None) -> Path:

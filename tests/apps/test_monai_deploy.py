@@ -100,6 +100,17 @@ def test_folder_and_archive_say_the_same(packaged: Path) -> None:
     assert list(form["outputs"]["pred"]["channel_def"].values()) == list(FINDINGS)
 
 
+def test_a_model_of_colour_says_so(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_model(path, "classifier", Classifier(len(FINDINGS), "small_cnn", channels=3), load_model(trained).about)
+    PACKAGING.package(load_model(path), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "configs" / "inference.json").read_text())
+    assert parse(config).get_parsed_content("preprocessing").transforms[-1].packed.channels == 3
+    metadata = json.loads((tmp_path / "out" / "configs" / "metadata.json").read_text())
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert (image["num_channels"], list(image["channel_def"].values())) == (3, ["red", "green", "blue"])
+
+
 def test_no_patient_goes_along(packaged: Path) -> None:
     for file in packaged.rglob("*"):
         if file.is_file():

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from monai_cxraug.bundle_config import bundle_file, run_stage
 from monai_cxraug.data.readers import Radiograph
 from monai_cxraug.errors import ConfigError, InputError, LabelError, StateError
+from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.weights import load_model, save_model
 from tests.apps.conftest import FINDINGS, SIZE, write_chest
 
@@ -58,6 +59,13 @@ def test_another_models_calibration_is_refused(model: Path, tmp_path: Path) -> N
 def test_a_model_that_monai_would_evaluate_is_refused() -> None:
     with pytest.raises(ConfigError, match="may not begin with"):
         ChestClassifier("$__import__('os').getcwd()")
+
+
+def test_a_model_of_colour_is_refused(model: Path, tmp_path: Path) -> None:
+    colour, about = Classifier(len(FINDINGS), "small_cnn", channels=3), load_model(model).about
+    save_model(tmp_path / "model.pt", "classifier", colour, about)
+    with pytest.raises(StateError, match="must look at grey images; found 3 channels"):
+        ChestClassifier(tmp_path)
 
 
 def test_only_findings_of_the_model_have_maps(model: Path, studies: Path) -> None:

@@ -10,8 +10,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 from numpy.testing import assert_array_equal
+from PIL import Image
 
 from monai_cxraug.data.as_packed import AsPacked, AsPackedd
+from monai_cxraug.data.datasets import PackDataset
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.monai_reader import RadiographReader
 from monai_cxraug.data.pack import Pack
@@ -60,6 +62,40 @@ def test_metadata_stay() -> None:
 def test_one_grey_picture_only(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"must be one grey picture \[H, W\]"):
         AsPacked(SIZE)(torch.zeros(shape))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture in colour, twice as high as wide, with pixels of three values."""
+    file = tmp_path / "pictures" / "x.png"
+    file.parent.mkdir()
+    samples = np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8)
+    Image.fromarray(samples).save(file)
+    return file
+
+
+@pytest.mark.parametrize("contrast", [None, "equalise"])
+def test_same_bits_as_a_picture_prepared_in_colour(picture: Path, tmp_path: Path, contrast: str | None) -> None:
+    manifest = prepare_images(str(picture.parent), None, SIZE, tmp_path / "out", channels=3)
+    expected = PackDataset(manifest, contrast=contrast)[0]["image"]
+    chain = AsPackedd("image", SIZE, contrast, channels=3)
+    sample = chain(LoadImaged("image", reader=RadiographReader(colour=True))({"image": picture}))
+    assert sample["image"].shape == (3, SIZE, SIZE)
+    assert_array_equal(sample["image"].numpy(), expected.numpy())
+
+
+def test_a_grey_picture_is_shown_in_three_channels() -> None:
+    image = torch.rand(24, 24, generator=torch.Generator().manual_seed(0))
+    packed = AsPacked(SIZE, channels=3)(image)
+    assert packed.shape == (3, SIZE, SIZE)
+    assert_array_equal(packed[0], packed[2])
+    assert (packed[1] - AsPacked(SIZE)(image)[0]).abs().max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8, 4), (8,), (1, 8, 8, 3)])
+def test_one_picture_in_colour_only(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"one in colour \[H, W, 3\]"):
+        AsPacked(SIZE, channels=3)(torch.zeros(shape))
 
 
 def test_contrast_must_be_known() -> None:

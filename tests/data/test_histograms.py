@@ -40,6 +40,23 @@ def test_counts_are_those_of_the_images(tmp_path: Path, make_set, contrast: str 
             assert "after" not in found[name]
 
 
+@pytest.mark.parametrize("contrast", [None, "equalise"])
+def test_of_a_picture_in_colour_the_luma_is_counted(tmp_path: Path, make_colour_set, contrast: str | None) -> None:
+    path = make_colour_set(tmp_path, side=16)
+    rows, found = PackRows(path, "train"), Histograms(path, contrast).count()
+    mine = np.flatnonzero(rows.label_matrix()[:, 0] == 1)
+    before, after = np.zeros((2, 256), dtype=np.int64)
+    for row in mine:
+        luma = np.rint(rows.pack.array[rows.rows[row]] @ [0.299, 0.587, 0.114]).astype(np.uint8)
+        before += np.bincount(luma.ravel(), minlength=256)
+        changed = PackRows(path, "train", contrast=contrast).sample(int(row))["image"].numpy()
+        levels = np.rint(255 * np.tensordot([0.299, 0.587, 0.114], changed, 1)).astype(np.uint8)
+        after += np.bincount(levels.ravel(), minlength=256)
+    assert found["Edema"]["before"] == before.tolist()
+    if contrast:
+        assert np.abs(np.cumsum(np.array(found["Edema"]["after"]) - after)).max() <= 2  # half-way values
+
+
 def test_the_figure_and_its_counts(tmp_path: Path, make_set, capsys: pytest.CaptureFixture[str]) -> None:
     path, figure = make_set(tmp_path), tmp_path / "h.svg"
     CountLevels(path, tmp_path / "h.json", "equalise").run()

@@ -45,6 +45,19 @@ def test_a_dicom_file_inside_the_loader(path: Path) -> None:
     assert not any(word in text for word in ("Nobody", "Anna", "4711", "19010203"))
 
 
+def test_a_picture_in_colour_inside_the_loader(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (12, 9, 3), np.uint8)
+    Image.fromarray(samples).save(tmp_path / "x.png")
+    image = LoadImage(reader=RadiographReader(colour=True), image_only=True)(tmp_path / "x.png")
+    assert_allclose(image.numpy(), samples / 255, atol=1e-7)
+    assert (image.meta["original_channel_dim"], image.meta["greyscale"]) == (-1, "colour")
+    assert_array_equal(image.meta["spatial_shape"], [12, 9])
+    first = LoadImage(reader=RadiographReader(colour=True), image_only=True, ensure_channel_first=True)
+    assert_array_equal(first(tmp_path / "x.png").numpy(), np.moveaxis(image.numpy(), 2, 0))
+    grey = LoadImage(reader=RadiographReader(), image_only=True)(tmp_path / "x.png")
+    assert grey.shape == (12, 9)
+
+
 @pytest.mark.parametrize("reader", [RadiographReader, RadiographReader()])
 def test_a_chain_of_monai_with_workers(reader: object, path: Path, tmp_path: Path) -> None:
     other = tmp_path / "y.png"

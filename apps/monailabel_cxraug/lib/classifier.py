@@ -17,7 +17,7 @@ from monai_cxraug.bundle_config import bundle_file, refuse_active
 from monai_cxraug.calibration import Calibration
 from monai_cxraug.data.as_packed import round_as_packed
 from monai_cxraug.data.readers import Radiograph
-from monai_cxraug.errors import find_cause
+from monai_cxraug.errors import StateError, find_cause
 from monai_cxraug.handlers.activation_maps import ActivationMapper
 from monai_cxraug.labels import require_findings
 from monai_cxraug.networks.weights import Model
@@ -57,12 +57,16 @@ class ChestClassifier:
         device: ``"cpu"``, ``"cuda"``, ...; default the bundle's choice.
 
     Raises:
-        CxrAugError: there is no such model, it is no classifier, or the calibration beside it is another model's.
+        CxrAugError: there is no such model, it is no classifier of grey images, or the calibration beside it is
+            another model's.
     """
 
     def __init__(self, checkpoint: str | Path, device: str | None = None) -> None:
         build = _Bundle(checkpoint, device)
         self.model: Model = build("model")
+        if (channels := self.model.settings["channels"]) != 1:
+            mend = "serve a classifier of radiographs"
+            raise StateError(self.model.path, "must look at grey images", f"{channels} channels", mend)
         self.calibration: Calibration | None = build("calibration")
         self.network, self.inferer, self.device = build("network"), build("inferer"), str(build("device"))
         self.findings: tuple[str, ...] = tuple(self.model.about["findings"])
