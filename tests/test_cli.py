@@ -30,6 +30,7 @@ COMMANDS = (
     "calibrate",
     "report",
     "sample",
+    "train",
     "predict",
     "bundles copy",
     "pacs pull",
@@ -163,6 +164,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             },
         ),
         (
+            "train d --out o",
+            ["train"],
+            {"manifest": "d", "output_dir": "o", "seed": 0, "fraction_seed": 0},
+        ),
+        (
+            "train d --out o --finding Edema --finding Mass --split train --where view=PA --limit Edema=50"
+            " --top-up Edema=90 --synthetic a --synthetic b --held-out e --allow-synthetic-majority"
+            " --architecture small_cnn --overlay recipe_adam --overlay loss_alpha --size 32 --steps 100"
+            " --batch-size 9 --seed 3",
+            ["train", "recipe_adam", "loss_alpha"],
+            {"manifest": "d", "output_dir": "o", "seed": 3, "fraction_seed": 3, "findings": ["Edema", "Mass"]}
+            | {"split": "train", "where": {"view": "PA"}, "limit": {"Edema": 50}, "top_up": {"Edema": 90}}
+            | {"synthetic": ["a", "b"], "held_out": [{"manifest": "e"}], "allow_synthetic_majority": True}
+            | {"architecture": "small_cnn", "size": 32, "steps": 100, "batch_size": 9},
+        ),
+        (
             "predict m --images p --out o",
             "bundles/chest_xray_classification/configs/inference.json",
             {"checkpoint": "m", "images": "p", "output_dir": "o", "maps": 0},
@@ -287,6 +304,11 @@ def test_every_example_of_the_help_is_a_command_line(
         ("prepare nhi --out y", "cxraug prepare: error: argument SOURCE: invalid choice: 'nhi'; did you mean 'nih'?"),
         ("prepare nih --out y", "cxraug prepare nih: error: the following arguments are required: --images"),
         ("prepar phantom", "cxraug: error: argument COMMAND: invalid choice: 'prepar'; did you mean 'prepare'?"),
+        (
+            "train d --out o --overlay loss_alfa",
+            "cxraug train: error: argument --overlay: invalid choice: 'loss_alfa'; did you mean 'loss_alpha'?",
+        ),
+        ("train d --out o --topup Edema=9", "cxraug train: error: unknown option '--topup'; did you mean '--top-up'?"),
         ("bundles copy x --frce", "cxraug bundles copy: error: unknown option '--frce'"),
     ],
 )
@@ -324,6 +346,9 @@ def test_wrong_usage_is_one_line_and_status_two(
         ("sample none --finding Edema --n 2 --out {out}", "none: must be a model file, or a folder that holds"),
         ("predict none --images . --out {out}", "none: must be a model file, or a folder that holds"),
         ("bundles copy {file}", "must be a folder that can be written"),
+        ("train none --out {out}", "none: manifest must exist"),
+        ("train none --limit Edema --out {out}", "--limit Edema: must read NAME=VALUE; found 'Edema'; for example"),
+        ("train none --top-up Edema=1.5 --out {out}", "--top-up Edema: must be a whole number; found '1.5'"),
         ("pacs pull --url http://127.0.0.1:9/x --query Modality=DX --out {out}", "must be a server that answers;"),
         ("pacs pull --url dicom://127.0.0.1:9/X --query Modality=DX --out {out}", "must be a DICOM node that"),
         ("pacs pull --url http://a:b@localhost --query Modality=DX --out {out}", "--url: may not carry a password"),

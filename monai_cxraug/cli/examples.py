@@ -36,6 +36,10 @@ EXAMPLES: Final = {
   cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
   cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
+    "train": """\
+  cxraug train data/skin --synthetic synthetic/malignant --top-up malignant=1197 --limit malignant=50 --out models/50
+  cxraug train data/nih64 --finding Edema --where resample=area --overlay loss_alpha --steps 2000 --out models/weighted
+  cxraug train data/skin --architecture small_cnn --overlay recipe_adam --held-out data/clinic --out models/small""",
     "predict": """\
   cxraug predict runs/demo/cells/plain-f1-s0 --images radiographs/ --out predictions
   cxraug predict model.pt --images export.zip --out predictions --maps 5""",

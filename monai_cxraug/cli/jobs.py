@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from monai_cxraug.console import deliver
+from monai_cxraug.console import announce, deliver
 from monai_cxraug.errors import ConfigError
 
 #: what the parser keeps for itself beside the options.
 _OWN: Final = frozenset({"command", "action", "call", "parser", "dry_run", "quiet", "json"})
 #: settings of a request; what a source takes beside them is one of its own options.
 _SHARED: Final = ("images", "labels", "lists", "count")
+#: what the names of the classifier's remedies and recipes begin with.
+_OVERLAYS: Final = ("augment", "batch", "contrast", "loss", "recipe", "sampling", "schedule")
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Stage:
         files: a base and its overlays.
         settings: that differ from it.
         made: file to name in the end, where the stage itself does not.
+        tell: what to say of that file, beside its name.
     """
 
     files: Sequence[Path]
     settings: Mapping[str, Any]
     made: Path | None = None
+    tell: Callable[[Path], str] | None = None
 
     def run(self) -> list[Any]:
         """Run it; returns what it made."""
@@ -39,6 +43,8 @@ class Stage:
         results = run_stage(self.files, self.settings)
         if self.made is None:
             return results
+        if self.tell is not None and self.made.is_file():
+            announce(self.tell(self.made))
         deliver(self.made)
         return [self.made]
 
@@ -123,6 +129,35 @@ def sample(args: argparse.Namespace) -> Stage:
     settings = _options(args)
     settings |= {"checkpoint": settings.pop("generator"), "output_dir": settings.pop("out")}
     return _bundle("chest_xray_pggan", settings, made=Path(args.out) / "manifest.csv")
+
+
+def train(args: argparse.Namespace) -> Stage:
+    from monai_cxraug.data.pack import stored_size
+
+    kept = ("split", "architecture", "size", "steps", "batch_size", "allow_synthetic_majority")
+    given = {key: value for key, value in _options(args).items() if key in kept}
+    given.setdefault("size", stored_size(args.manifest))
+    chosen: dict[str, Any] = {
+        "findings": args.finding,
+        "where": _where(args),
+        "limit": _counts("--limit", args.limit),
+        "synthetic": args.synthetic,
+        "top_up": _counts("--top-up", args.top_up),
+        "held_out": [{"manifest": path} for path in args.held_out],
+    }
+    named = {"manifest": args.manifest, "output_dir": args.out, "seed": args.seed, "fraction_seed": args.seed}
+    settings = {**named, **{key: value for key, value in given.items() if value is not None}}
+    settings |= {key: value for key, value in chosen.items() if value}
+    stages = ("train", *args.overlay)
+    return _bundle("chest_xray_classification", settings, *stages, made=Path(args.out) / "model.pt", tell=_tell_model)
+
+
+def overlays() -> list[str]:
+    """Remedies and recipes of the classifier bundle."""
+    from monai_cxraug.resources import resource_root
+
+    folder = resource_root() / "bundles" / "chest_xray_classification" / "configs"
+    return sorted(path.stem for path in folder.glob("*_*.json") if path.stem.partition("_")[0] in _OVERLAYS)
 
 
 def predict(args: argparse.Namespace) -> Stage:
@@ -223,11 +258,24 @@ def _config(name: str, settings: Mapping[str, Any]) -> Stage:
     return Stage([resource_root() / "configs" / f"{name}.json"], settings)
 
 
-def _bundle(name: str, settings: Mapping[str, Any], *stages: str, made: Path | None = None) -> Stage:
+def _bundle(
+    name: str,
+    settings: Mapping[str, Any],
+    *stages: str,
+    made: Path | None = None,
+    tell: Callable[[Path], str] | None = None,
+) -> Stage:
     from monai_cxraug.bundle_config import bundle_file
 
     files = [bundle_file(name, stage) for stage in stages or ("inference",)]
-    return Stage(files, {"bundle_root": str(files[0].parents[1]), **settings}, made)
+    return Stage(files, {"bundle_root": str(files[0].parents[1]), **settings}, made, tell)
+
+
+def _tell_model(path: Path) -> str:
+    from monai_cxraug.data.additions import describe_composition
+    from monai_cxraug.networks.weights import load_model
+
+    return describe_composition(load_model(path).about["composition"])
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -248,3 +296,11 @@ def _pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
         if "=" not in text:
             raise ConfigError(f"{option} {text}", "must read NAME=VALUE", repr(text), f"for example {example}")
     return dict(text.split("=", 1) for text in texts)
+
+
+def _counts(option: str, texts: Sequence[str]) -> dict[str, int]:
+    pairs = _pairs(option, texts, "Fibrosis=50")
+    for name, text in pairs.items():
+        if not text.isdecimal():
+            raise ConfigError(f"{option} {name}", "must be a whole number", repr(text), "for example Fibrosis=50")
+    return {name: int(text) for name, text in pairs.items()}

@@ -57,6 +57,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_calibrate(commands)
     _add_sample(commands)
+    _add_train(commands, with_overlays=command == "train")
     _add_predict(commands)
     _add_pacs(commands)
     add_study(commands, _add, _add_where)
@@ -224,6 +225,57 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--depth", type=int, choices=(8, 16), help="bits of the stored pictures (8)")
     sample.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="keep the centred part (everything)")
     sample.add_argument("--png", action="store_true", default=None, help="write 8-bit PNG files too, into png/")
+
+
+def _add_train(commands: Any, with_overlays: bool) -> None:
+    summary = "train a classifier on real images, and on synthetic ones beside them; a second time goes on"
+    train = _add(commands, "train", summary, jobs.train)
+    train.add_argument("manifest", metavar="DATA", help="folder or manifest.csv, made by cxraug prepare")
+    train.add_argument("--out", required=True, metavar="DIR", help="folder for the model and all that training writes")
+    train.add_argument(
+        "--finding", action="append", metavar="NAME", help="finding to learn; several allowed (all of the manifest)"
+    )
+    train.add_argument("--split", metavar="NAME", help="split to train on (train)")
+    _add_where(train)
+    count = "FINDING=N"
+    train.add_argument(
+        "--limit", action="append", default=[], metavar=count, help="keep N of the real images that show it, at most"
+    )
+    train.add_argument(
+        "--synthetic", action="append", default=[], metavar="SET", help="synthetic set to add; several allowed"
+    )
+    train.add_argument(
+        "--top-up",
+        action="append",
+        default=[],
+        metavar=count,
+        help="of the synthetic images take as many as make N with the real ones (every image)",
+    )
+    train.add_argument(
+        "--held-out",
+        action="append",
+        default=[],
+        metavar="DATA",
+        help="other images that will judge the model: no generator may have seen their patients",
+    )
+    train.add_argument(
+        "--allow-synthetic-majority", action="store_true", default=None, help="permit more synthetic than real images"
+    )
+    train.add_argument(
+        "--architecture", metavar="NAME", help="densenet121, resnet50, vgg16, small_cnn, … (densenet121)"
+    )
+    train.add_argument(
+        "--overlay",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a remedy or recipe such as loss_alpha, sampling_over or recipe_adam; several allowed",
+        choices=jobs.overlays() if with_overlays else None,
+    )
+    train.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (that of the prepared ones)")
+    train.add_argument("--steps", type=int, metavar="N", help="optimiser steps, a multiple of 50 (1000)")
+    train.add_argument("--batch-size", type=int, metavar="N", help="images a step, at most as many as there are (64)")
+    train.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is drawn (%(default)s)")
 
 
 def _add_predict(commands: Any) -> None:

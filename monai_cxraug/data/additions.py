@@ -203,6 +203,21 @@ def _take(shown: NDArray[np.bool_], counts: NDArray[np.int64], wanted: NDArray[n
     return taken
 
 
+def describe_composition(composition: Mapping[str, Mapping[str, int]]) -> str:
+    """Say in a line a finding what the positives of a training set are, and how many of them show nobody.
+
+    Args:
+        composition: finding to the positives of each origin; see ``MixedDataset.composition``.
+    """
+    lines = []
+    for finding, counts in composition.items():
+        named = ", ".join(f"{number} {origin}" for origin, number in counts.items() if number) or "none"
+        unreal = sum(counts.get(origin, 0) for origin in UNREAL)
+        share = f"; {unreal / sum(counts.values()):.0%} show nobody" if unreal else ""
+        lines.append(f"{finding}: {named}{share}")
+    return "\n".join(lines)
+
+
 def shuffle_labels(labels: NDArray[np.float32], seed: int, shares: Sequence[float]) -> NDArray[np.float32]:
     """Deal label vectors anew, so that a synthetic image's label says nothing about what it shows: the placebo.
 

@@ -133,6 +133,17 @@ def channels_last(pictures: NDArray[Any]) -> NDArray[Any]:
     return pictures[:, 0] if pictures.shape[1] == 1 else np.moveaxis(pictures, 1, 3)
 
 
+def stored_size(manifest: str | Path) -> int | None:
+    """Side of the pictures beside a manifest in pixels, read from ``pack.json`` alone; None where there is none.
+
+    Args:
+        manifest: the file, or the folder that holds it.
+    """
+    path = Path(manifest)
+    info = (path if path.is_dir() else path.parent) / "pack.json"
+    return int(read_json(info, SCHEMA)["size"]) if info.is_file() else None
+
+
 def images_hash(images: Iterable[str]) -> str:
     """Hash of the image names in order; ties a pack to its manifest."""
     return content_hash(list(images))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_cxraug.data.additions import _take
+from monai_cxraug.data.additions import _take, describe_composition
 from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.mixing import MixedDataset
 from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError
@@ -130,3 +130,17 @@ def test_without_a_set_nothing_can_be_topped_up(real: Path, refuses) -> None:
     with refuses(InputError, "top_up 'Edema'", "needs 3 synthetic images", "found 0"):
         MixedDataset(real, top_up={"Edema": 10})
     assert len(MixedDataset(real, top_up={"Edema": 7})) == 20
+
+
+def test_what_a_training_set_is_made_of_in_words() -> None:
+    none = {"real": 0, "duplicate": 0, "filtered": 0, "synthetic": 0, "external": 0}
+    composition = {
+        "Edema": {**none, "real": 5, "synthetic": 10, "external": 5},
+        "Fibrosis": {**none, "real": 7, "duplicate": 2},
+        "Mass": none,
+    }
+    assert describe_composition(composition).splitlines() == [
+        "Edema: 5 real, 10 synthetic, 5 external; 75% show nobody",
+        "Fibrosis: 7 real, 2 duplicate",
+        "Mass: none",
+    ]

@@ -87,6 +87,15 @@ def test_every_architecture_learns_and_is_rebuilt(architecture: str, channels: i
     assert torch.equal(rebuilt.eval()(images), network.eval()(images))
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (1, 28), (3, 28), (3, 33), (3, 112)])
+def test_the_small_network_is_as_it_is_described_at_any_size(channels: int, size: int) -> None:
+    network = Classifier(2, "small_cnn", channels)
+    convolutions = sum(9 * a * b + b + 2 * b for a, b in ((channels, 32), (32, 64), (64, 128)))
+    dense = 128 * 16 * 128 + 128 + 128 * 2 + 2
+    assert sum(parameter.numel() for parameter in network.parameters()) == convolutions + dense
+    assert network.eval()(torch.rand(2, channels, size, size)).shape == (2, 2)
+
+
 @pytest.mark.parametrize("architecture", ["densenet121", "efficientnet_b1", "resnet50", "small_cnn"])
 def test_normalisations_forget_what_they_began_with(architecture: str) -> None:
     """A network that was trained for few steps must not answer by statistics that nobody ever measured."""
