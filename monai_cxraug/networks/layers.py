@@ -56,7 +56,7 @@ class EqualisedConv2d(nn.Module):
 
 
 #: element (4i + j, 3k + l) is 1 where entry (k, l) of a 3 x 3 kernel, shifted by up to one pixel, falls on (i, j).
-_SPREAD = torch.kron(*[torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]])] * 2)
+SPREAD = torch.kron(*[torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]])] * 2)
 
 
 class UpConv2d(EqualisedConv2d):
@@ -76,11 +76,11 @@ class UpConv2d(EqualisedConv2d):
     def __init__(self, in_channels: int, out_channels: int, gain: float = HE_GAIN) -> None:
         super().__init__(in_channels, out_channels, 3, gain)
         # a transposed convolution turns its kernel round
-        self.register_buffer("spread", _SPREAD.flip(1), persistent=False)
+        self.register_buffer("spread", SPREAD.flip(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[N, in, H, W]`` to ``[N, out, 2H, 2W]``."""
-        weight = _spread(self.weight, self.spread * self.scale).transpose(0, 1)  # [in, out, 4, 4]
+        weight = spread_kernel(self.weight, self.spread * self.scale).transpose(0, 1)  # [in, out, 4, 4]
         return convolve(x, weight, self.bias, stride=2, padding=1, transposed=True)
 
 
@@ -97,14 +97,14 @@ class DownConv2d(EqualisedConv2d):
 
     def __init__(self, in_channels: int, out_channels: int, gain: float = HE_GAIN) -> None:
         super().__init__(in_channels, out_channels, 3, gain)
-        self.register_buffer("spread", _SPREAD.clone(), persistent=False)
+        self.register_buffer("spread", SPREAD.clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[N, in, H, W]`` to ``[N, out, H/2, W/2]``."""
-        return convolve(x, _spread(self.weight, self.spread * (self.scale / 4.0)), self.bias, stride=2, padding=1)
+        return convolve(x, spread_kernel(self.weight, self.spread * (self.scale / 4.0)), self.bias, stride=2, padding=1)
 
 
-def _spread(weight: Tensor, matrix: Tensor) -> Tensor:
+def spread_kernel(weight: Tensor, matrix: Tensor) -> Tensor:
     """Scaled sum of a 3 x 3 kernel's four copies shifted by one pixel: ``[O, I, 3, 3]`` to ``[O, I, 4, 4]``."""
     # one product in the order of channels last, where nine padded sums would take as long as a small convolution
     rows = weight.permute(0, 2, 3, 1).flatten(1, 2)  # [O, 9, I]
