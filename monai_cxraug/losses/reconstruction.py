@@ -14,6 +14,8 @@ from monai_cxraug.errors import ConfigError
 
 #: so that the length of a feature vector of zeros can be divided by, and differentiated.
 _EPSILON: Final = 1e-10
+#: parts of red, green and blue in brightness (ITU-R BT.601).
+_LUMA: Final = (0.299, 0.587, 0.114)
 
 
 def pixel_distance(images: Tensor, wanted: Tensor) -> Tensor:
@@ -62,16 +64,21 @@ class FeatureDistance(nn.Module):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Features of each layer with unit length over channels, ``[N, C, h, w]``."""
+        return [_unit(features) for features in self._outputs(images)]
+
+    def _outputs(self, images: Tensor) -> list[Tensor]:
+        """What each layer gives, ``[N, C, h, w]``."""
         found: dict[str, Tensor] = {}
         with self._noted(found):
             self.network(images)
-        return [_unit(found[name]) for name in self.layers]
+        return [found[name] for name in self.layers]
 
     @contextmanager
     def _noted(self, found: dict[str, Tensor]) -> Iterator[None]:
         modules = dict(self.network.named_modules())
+        # a copy, because the next layer may rectify in place
         hooks = [
-            modules[name].register_forward_hook(lambda *call, name=name: found.update({name: call[2]}))
+            modules[name].register_forward_hook(lambda *call, name=name: found.update({name: call[2].clone()}))
             for name in self.layers
         ]
         try:
@@ -79,6 +86,53 @@ class FeatureDistance(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+class FeatureDifference(FeatureDistance):
+    """Mean absolute difference of features as they are, averaged over layers: the perceptual loss of ESRGAN.
+
+    The paper (Wang et al. 2018, arXiv 1809.00219, section 3.3) takes one layer of VGG-19 before its activation. The
+    features of another network have another size, with which its weights of losses would mean something else; so by
+    default each layer's difference is divided by the mean magnitude of its features of the wanted images.
+
+    Args:
+        network: images ``[N, C, H, W]`` in [0, 1] to anything; it is switched to evaluation and its weights are frozen.
+        layers: names of the modules whose output is compared, as ``named_modules`` has them.
+        relative: divide by the magnitude of the wanted features.
+        channels: of the images that the network takes; grey ones are repeated, and of colours the luma is shown (ITU-R
+            BT.601). None shows them as they are.
+
+    Raises:
+        ConfigError: no layer, or the network has none of this name.
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: Sequence[str], relative: bool = True, channels: int | None = None
+    ) -> None:
+        super().__init__(network, layers)
+        self.relative, self.channels = relative, channels
+
+    def forward(self, images: Tensor, wanted: Tensor) -> Tensor:
+        """Return the difference, a scalar of at least float32 with gradients for ``images``.
+
+        Args:
+            images: ``[N, C, H, W]`` in [0, 1].
+            wanted: the same shape.
+        """
+        with torch.no_grad():
+            aims = [_exact(aim) for aim in self._outputs(self._shown(wanted))]
+        pairs = zip(self._outputs(self._shown(images)), aims, strict=True)
+        return torch.stack([(_exact(made) - aim).abs().mean() / self._size(aim) for made, aim in pairs]).mean()
+
+    def _size(self, aim: Tensor) -> Tensor | float:
+        return aim.abs().mean() + _EPSILON if self.relative else 1.0
+
+    def _shown(self, images: Tensor) -> Tensor:
+        if self.channels == 3 and images.shape[1] == 1:
+            return images.expand(-1, 3, -1, -1)
+        if self.channels == 1 and images.shape[1] == 3:
+            return (images * images.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        return images
 
 
 @dataclass(frozen=True)

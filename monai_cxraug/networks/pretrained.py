@@ -33,7 +33,7 @@ _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 #: torchxrayvision takes [-1024, 1024].
 _XRAYVISION: Final = ((0.5,), (1 / 2048,))
 #: what wraps a state dict in files, and what training wrappers put before names.
-_WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "params_ema", "params", "model", "net", "network", "weights")
 _PREFIXES: Final = ("module.", "model.", "net.", "network.", "_orig_mod.")
 #: what the names of each architecture's last layers begin with.
 _HEADS: Final = {"densenet121": "class_layers.", "efficientnet_b1": "_fc.", "resnet50": "fc.", "vgg16": "classifier.6."}

@@ -14,7 +14,10 @@ from monai_cxraug import __version__
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.errors import CxrAugError, InputError, StateError
 from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.dcgan import DcganGenerator
 from monai_cxraug.networks.encoder_decoder import EncoderDecoder
+from monai_cxraug.networks.esrgan import EnlargingNetwork
+from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 
 SCHEMA = "cxraug.model/1"
@@ -23,7 +26,10 @@ SCHEMA = "cxraug.model/1"
 KINDS: dict[str, Callable[..., nn.Module]] = {
     "classifier": Classifier,
     "pggan": ProgressiveGenerator,
+    "infogan": InfoGenerator,
+    "dcgan": DcganGenerator,
     "distortion": EncoderDecoder,
+    "esrgan": EnlargingNetwork,
 }
 #: where a model lies inside a folder: a cell or generator of a run, or a bundle.
 _PLACES = ("model.pt", "models/model.pt")

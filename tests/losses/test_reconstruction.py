@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_cxraug.errors import ConfigError
-from monai_cxraug.losses.reconstruction import FeatureDistance, ReconstructionLoss, pixel_distance
+from monai_cxraug.losses.reconstruction import FeatureDifference, FeatureDistance, ReconstructionLoss, pixel_distance
 
 
 def network() -> nn.Sequential:
@@ -109,3 +109,65 @@ def test_hostile_weights_are_refused(given: dict[str, Any], message: str) -> Non
 def test_layers_that_are_not_there_are_refused(layers: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"FeatureDistance\(layers\): must be modules of the network"):
         FeatureDistance(network(), layers)
+
+
+# --- differences of features as they are ---
+
+
+def rectifying(channels: int = 1) -> nn.Sequential:
+    """A network that overwrites its linear features, as VGG's in-place activations do."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3), nn.ReLU(inplace=True))
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_features_are_compared_before_their_activation(relative: bool) -> None:
+    images, wanted = torch.rand(2, 3, 1, 9, 9).unbind()
+    found = FeatureDifference(rectifying(), ["0", "2"], relative)(images, wanted)
+    body = rectifying().double()
+    with torch.no_grad():
+        fine = [body[:1](x.double()).numpy() for x in (images, wanted)]
+        coarse = [body[:3](x.double()).numpy() for x in (images, wanted)]
+    assert fine[0].min() < 0 < fine[0].max()
+    per_layer = [np.abs(made - aim).mean() / (np.abs(aim).mean() if relative else 1) for made, aim in (fine, coarse)]
+    np.testing.assert_allclose(float(found), np.mean(per_layer), rtol=1e-5)
+
+
+def test_a_relative_difference_does_not_know_the_size_of_features() -> None:
+    images, wanted = torch.rand(2, 3, 1, 9, 9).unbind()
+    small, large = rectifying(), rectifying()
+    with torch.no_grad():
+        for parameter in large[:1].parameters():
+            parameter.mul_(100)
+    found = [float(FeatureDifference(body, ["0"])(images, wanted)) for body in (small, large)]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    plain = [float(FeatureDifference(body, ["0"], relative=False)(images, wanted)) for body in (small, large)]
+    assert plain[1] == pytest.approx(100 * plain[0], rel=1e-4)
+
+
+def test_the_gradient_of_a_difference_is_that_of_differences() -> None:
+    difference = FeatureDifference(rectifying().double(), ["0", "2"])
+    images, wanted = torch.rand(2, 1, 1, 7, 7, dtype=torch.float64).unbind()
+    assert torch.autograd.gradcheck(lambda x: difference(x, wanted), (images.requires_grad_(),))
+
+
+def test_equal_images_do_not_differ() -> None:
+    images = torch.zeros(1, 1, 9, 9, requires_grad=True)
+    body = rectifying()
+    with torch.no_grad():
+        body[:1].get_parameter("0.bias").zero_()  # features of size zero
+    value = FeatureDifference(body, ["0"])(images, torch.zeros(1, 1, 9, 9))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+
+
+def test_grey_and_colour_meet() -> None:
+    grey, other = torch.rand(2, 2, 1, 9, 9).unbind()
+    colour = FeatureDifference(rectifying(3), ["2"], channels=3)
+    assert float(colour(grey, other)) == float(colour(grey.repeat(1, 3, 1, 1), other.repeat(1, 3, 1, 1)))
+    single = FeatureDifference(rectifying(1), ["2"], channels=1)
+    red, blue = torch.zeros(2, 2, 3, 9, 9).unbind()
+    red[:, 0], blue[:, 2] = grey[:, 0], other[:, 0]
+    np.testing.assert_allclose(float(single(red, blue)), float(single(0.299 * grey, 0.114 * other)), rtol=1e-5)

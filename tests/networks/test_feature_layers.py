@@ -39,6 +39,32 @@ def test_vgg_weights_in_torchvision_s_layout(tmp_path: Path) -> None:
     assert float(FeatureDistance(found.network, found.layers)(*torch.rand(2, 1, 1, 32, 32).unbind())) > 0
 
 
+@pytest.mark.parametrize(
+    ("architecture", "stride", "kind"),
+    [
+        ("small_cnn", 4, torch.nn.BatchNorm2d),
+        ("densenet121", 16, torch.nn.Module),
+        ("resnet50", 16, torch.nn.BatchNorm2d),
+        ("efficientnet_b1", 16, torch.nn.Module),
+        pytest.param("vgg16", 16, torch.nn.Conv2d, marks=pytest.mark.slow),
+    ],
+)
+def test_the_linear_layer_is_late_and_not_rectified(architecture: str, stride: int, kind: type, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_model(tmp_path / "model.pt", "classifier", Classifier(2, architecture, channels=3), {"patients_seen": []})
+    found = load_features(tmp_path, linear=True)
+    assert found is not None
+    assert found.channels == 3
+    (name,) = found.layers
+    assert isinstance(found.network.get_submodule(name), kind)
+    seen: list[torch.Tensor] = []
+    found.network.get_submodule(name).register_forward_hook(lambda *call: seen.append(call[2].clone()))
+    with torch.no_grad():
+        found.network(torch.rand(1, 3, 64, 64))
+    assert seen[0].shape[2] == 64 // stride
+    assert float(seen[0].min()) < 0 < float(seen[0].max())
+
+
 def _before(name: str) -> str:
     head, _, number = name.rpartition(".")
     return f"{head}.{int(number) - 1}"
