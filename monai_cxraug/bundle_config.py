@@ -65,7 +65,8 @@ _IDLE = frozenset(
     {"_desc_", "_meta_", "imports", "initialize", "run", "finalize", "bundle_root", "dataset_dir", "output_dir"}
     | {"device", "threads", "fingerprint", "keep_checkpoint"}
     | {"val_interval", "validate"}
-    | {"grid_columns", "grid_images", "fidelity_images", "fidelity_split", "classifier", "device_share"}
+    | {"grid_columns", "grid_images", "traversal_images", "device_share"}
+    | {"fidelity_images", "fidelity_split", "classifier"}
 )
 #: settings that name what must be there.
 _INPUTS = frozenset({"checkpoint", "dataset_dir", "feature_network", "images", "manifest", "run_folder"})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
+import torch
 from torch import Tensor
 
 from monai_cxraug.engines.gan_batch import GanBatch, Judgement, Losses
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.losses.adversarial import auxiliary_loss
+from monai_cxraug.losses.mutual_information import categorical_information, gaussian_information
+from monai_cxraug.networks.latents import Layout
 
 
 class SideTask(Protocol):
@@ -82,3 +85,58 @@ class LabelTask:
 
 def _label_loss(judged: Judgement, labels: Tensor, weight: Tensor | float) -> Tensor:
     return auxiliary_loss(judged.told, labels) * weight
+
+
+@dataclass(frozen=True)
+class CodeTask:
+    """Codes: the discriminator reads from an image the codes it was made with (InfoGAN, Chen et al. 2016, equation 6).
+
+    Both networks raise the lower bound on the mutual information of codes and images: the discriminator's second end,
+    with the convolutions that it shares, in the critic's update, and the generator in its own.
+
+    Args:
+        layout: of the generator's latents.
+        weight: lambda, of the bound in nats; the paper's is 1.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    layout: Layout
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise ConfigError("code weight", "must be at least 0 and finite", self.weight, "the paper's is 1")
+        if not self.layout.code_size:
+            mend = "give categories or continuous codes, or leave the task out"
+            raise ConfigError("code task", "the generator's latents must hold codes", "noise alone", mend)
+
+    def critic(self, real: Judgement, fake: Judgement, batch: GanBatch) -> Losses | None:
+        """``information``, the bound in nats, of the fake images."""
+        return self._losses("", fake, batch)
+
+    def generator(self, fake: Judgement, batch: GanBatch) -> Losses | None:
+        """``generator_information``, the same with the discriminator's new weights."""
+        return self._losses("generator_", fake, batch)
+
+    def _losses(self, prefix: str, fake: Judgement, batch: GanBatch) -> Losses:
+        bound = self.bound(fake.told, batch.latents).mean()
+        return -self.weight * bound, {f"{prefix}information": bound}
+
+    def bound(self, told: Tensor, latents: Tensor) -> Tensor:
+        """The bound in nats, ``[N]``.
+
+        Args:
+            told: ``[N, codes]``: logits of the categories, means of the continuous codes and, unless these have a
+                standard deviation of 1, the logarithms of their deviations.
+            latents: ``[N, size]`` of the images.
+        """
+        _, chosen, codes = self.layout.parts(latents)
+        continuous = self.layout.continuous
+        rest = told.shape[1] - self.layout.code_size
+        *logits, means, deviations = told.split([*self.layout.categories, continuous, rest], dim=1)
+        total = sum(categorical_information(one, hot) for one, hot in zip(logits, chosen, strict=True))
+        if continuous:
+            total = total + gaussian_information(means, deviations if rest else torch.zeros_like(means), codes)
+        return cast(Tensor, total)

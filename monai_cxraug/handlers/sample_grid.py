@@ -100,7 +100,7 @@ class SampleGrid:
         seen = engine.state.images_seen
         if self.writer is not None:
             self.writer.add_image("samples", images.clamp(0.0, 1.0), seen)
-        _write_png(self.folder / f"samples_{seen:09d}.png", images)
+        write_png(self.folder / f"samples_{seen:09d}.png", to_bytes(images))
 
     @torch.no_grad()
     def sample(self, engine: Any) -> Tensor:
@@ -113,8 +113,9 @@ class SampleGrid:
         return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3).cpu()
 
 
-def _write_png(path: Path, image: Tensor) -> None:
+def write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write a picture ``[H, W]``, or ``[H, W, 3]`` in colour, atomically; its folder is made."""
     from PIL import Image
 
     with atomic_path(path) as temporary:
-        Image.fromarray(to_bytes(image)).save(temporary)
+        Image.fromarray(picture).save(temporary, format="PNG")

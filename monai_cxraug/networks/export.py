@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.errors import ConfigError
+from monai_cxraug.networks.latents import layout_of
 from monai_cxraug.networks.weights import load_model
 
 _INSTALL: Final = "pip install 'monai-cxraug[onnx]'"
@@ -24,14 +25,14 @@ class ExportedGenerator(nn.Module):
     model file into it and give it one input, hence a single tensor for latents and labels.
 
     Args:
-        generator: model file of kind ``pggan``, or a folder that holds one.
+        generator: model file of a generator, or a folder that holds one.
     """
 
     def __init__(self, generator: str | Path) -> None:
         super().__init__()
-        model = load_model(generator, "pggan")
+        model = load_model(generator)
         self.network = model.network
-        self.latent_size: int = model.settings["latent_size"]
+        self.latent_size: int = layout_of(model.network).size
         #: numbers of a label vector, 0 for a generator of one finding.
         self.label_size: int = model.settings.get("findings", 0)
 
@@ -39,7 +40,8 @@ class ExportedGenerator(nn.Module):
         """Make images.
 
         Args:
-            inputs: ``[N, latent_size + label_size]``: standard normal numbers, then 1 or 0 for each finding.
+            inputs: ``[N, latent_size + label_size]``: standard normal numbers (and codes, for a network that has them;
+                see :class:`~monai_cxraug.networks.latents.Layout`), then 1 or 0 for each finding.
 
         Returns:
             ``[N, channels, resolution, resolution]`` in [0, 1].

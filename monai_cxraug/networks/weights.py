@@ -17,6 +17,7 @@ from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.dcgan import DcganGenerator
 from monai_cxraug.networks.encoder_decoder import EncoderDecoder
 from monai_cxraug.networks.esrgan import EnlargingNetwork
+from monai_cxraug.networks.fastgan import FastGenerator
 from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 
@@ -30,6 +31,7 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     "dcgan": DcganGenerator,
     "distortion": EncoderDecoder,
     "esrgan": EnlargingNetwork,
+    "fastgan": FastGenerator,
 }
 #: where a model lies inside a folder: a cell or generator of a run, or a bundle.
 _PLACES = ("model.pt", "models/model.pt")

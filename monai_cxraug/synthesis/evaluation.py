@@ -15,11 +15,13 @@ from monai_cxraug.artifacts import file_hash, write_json
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.mixing import refuse_seen
+from monai_cxraug.data.pack import channels_first
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.fidelity import count_scales
 from monai_cxraug.networks.weights import Model, load_model
 from monai_cxraug.synthesis.features import ClassifierFeatures
 from monai_cxraug.synthesis.fidelity import RealReference, read_images, read_patients
+from monai_cxraug.synthesis.generators import require_generator
 from monai_cxraug.synthesis.nearest import NearestTraining
 from monai_cxraug.synthesis.synthetic_set import sample_images
 
@@ -66,7 +68,8 @@ class EvaluateGenerator:
             ConfigError: the generator's images are smaller than the classifier's.
             LeakageError: the generator or the classifier saw a patient of these images.
         """
-        model = load_model(self.generator, "pggan")
+        model = load_model(self.generator)
+        require_generator(model)
         rows = self._held_out(model)
         features = self._features(rows)
         reference = RealReference(read_images(rows), read_patients(rows), features, self.seed)
@@ -84,7 +87,7 @@ class EvaluateGenerator:
             "seed": self.seed,
             "generator": file_hash(model.path),
             "features": None if features is None else features.name,
-            "ms_ssim_scales": count_scales(*real.shape[1:]) if "ms_ssim" in values else None,
+            "ms_ssim_scales": count_scales(*real.shape[1:3]) if "ms_ssim" in values else None,
             "training_images": None if training is None else len(training),
         }
         write_json(Path(self.output_dir) / "metrics.json", SCHEMA, {**about, **values})
@@ -93,6 +96,7 @@ class EvaluateGenerator:
     def _held_out(self, model: Model) -> PackRows:
         size, finding = model.settings["resolution"], model.about["finding"]
         rows = PackRows(self.manifest, self.split, self.where, size=size, having=finding)
+        rows.pack.require_channels(model.settings["channels"])
         refuse_seen(_patients_seen(model), rows.patients(), model.path)
         if len(rows) < _LEAST:
             found = f"{len(rows)} of {finding!r}"
@@ -104,7 +108,7 @@ class EvaluateGenerator:
     def _features(self, rows: PackRows) -> ClassifierFeatures | None:
         if self.classifier is None:
             return None
-        features = ClassifierFeatures(self.classifier, self.device)
+        features = ClassifierFeatures(self.classifier, self.device, channels=rows.channels)
         features.refuse_seen(rows.patients())
         return features
 
@@ -125,7 +129,7 @@ def _patients_seen(model: Model) -> frozenset[str]:
 
 
 def _monai_figures(real: NDArray[np.float32], fake: NDArray[np.float32]) -> dict[str, float]:
-    left, right = (torch.from_numpy(images)[:, None] for images in (real, fake))
+    left, right = (torch.from_numpy(np.ascontiguousarray(channels_first(images))) for images in (real, fake))
     half = len(left) // 2
     return {
         "mmd": _mmd(left, right),

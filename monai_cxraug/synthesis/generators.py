@@ -18,7 +18,7 @@ from torch import Tensor
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.labels import require_findings
-from monai_cxraug.networks.latents import CENTRE, LABELS, draw_latents, draw_uniform, move_towards
+from monai_cxraug.networks.latents import CENTRE, LABELS, Layout, draw_uniform, layout_of
 from monai_cxraug.networks.weights import Model, load_model
 from monai_cxraug.resources import resource_root
 
@@ -45,6 +45,8 @@ class Generator(ABC):
     findings: tuple[str, ...]
     #: height and width of its images in pixels.
     size: tuple[int, int]
+    #: 1 for grey images, 3 for colour.
+    channels: int
     #: ranges that begin and end at multiples of it cost least.
     chunk: int
 
@@ -70,7 +72,7 @@ class Generator(ABC):
             start: number of the first one.
 
         Returns:
-            float32 ``[n, H, W]`` in [0, 1].
+            float32 in [0, 1]: ``[n, H, W]``, or ``[n, H, W, 3]`` in colour.
 
         Raises:
             LabelError: it does not make this finding.
@@ -86,8 +88,8 @@ class Generator(ABC):
         """Return its origin as plain values: generator, training_manifest, images_seen, patients_seen, truncation."""
 
 
-class PgganGenerator(Generator):
-    """A progressive GAN, for one finding or conditional on a label vector.
+class LatentGenerator(Generator):
+    """A GAN: latents to images, of one finding or conditional on a label vector.
 
     A generator of one finding labels its images with that finding 1 and every other one unknown: an image made to show
     Edema may show anything else too, and writing 0 would teach false negatives. A conditional one draws each image's
@@ -98,49 +100,63 @@ class PgganGenerator(Generator):
     neither shrinking latents (normalisation undoes it) nor truncating their normal distribution (Brock et al., BigGAN,
     2018: it only favours some axes) makes images more typical, and there is no w-space (Karras et al., StyleGAN, 2018)
     with a mean. Here latents move towards a centre, along great circles: the one of 64 fixed candidates whose image is
-    nearest to the mean of the candidates' images.
+    nearest to the mean of the candidates' images. Codes, where a latent has some beside its noise, stay as drawn.
 
     Args:
-        model: of kind ``pggan``; images are made on the device of its network.
-        truncation: share of each latent's angle to the centre that stays, in [0, 1]: 1 is none, 0 makes equal images.
+        model: of the class's ``kind``; images are made on the device of its network.
+        truncation: share of each latent's angle to the centre that stays, in [0, 1]: 1 is none, 0 makes images that
+            differ in codes alone.
         inferer: how the network is called; default as it is.
+        codes: values of codes that all images have, by name (see :class:`~monai_cxraug.networks.latents.Layout`);
+            others are drawn uniformly for each image.
 
     Raises:
-        ConfigError: truncation is out of range.
-        StateError: the model makes colour images, or is conditional and does not tell its training label vectors.
+        ConfigError: truncation is out of range, or there is no such code or value of it.
+        StateError: the model is conditional and does not tell its training label vectors.
     """
 
-    bundle = "chest_xray_pggan"
+    #: of its model files.
+    kind: str
+    #: what trains it: a bundle, and overlays on its training configuration.
+    bundle: str
+    overlays: tuple[str, ...] = ()
 
-    def __init__(self, model: Model, truncation: float = 1.0, inferer: Inferer | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        truncation: float = 1.0,
+        inferer: Inferer | None = None,
+        codes: Mapping[str, float] | None = None,
+    ) -> None:
         if isinstance(truncation, bool) or not isinstance(truncation, int | float) or not 0 <= truncation <= 1:
             raise ConfigError("truncation", "must be a number from 0 to 1", repr(truncation), "1 is no truncation")
-        if model.settings["channels"] != 1:
-            raise StateError(model.path, "must make grey images", f"{model.settings['channels']} channels")
         self.model, self.truncation = model, float(truncation)
-        self.inferer = inferer or SimpleInferer()
+        self.inferer, self.codes = inferer or SimpleInferer(), dict(codes or {})
+        self.layout: Layout = layout_of(model.network)
+        self.layout.fix(self.layout.draw(0, 0, 1), self.codes)  # refuses what it does not have
         self.findings = tuple(model.about["findings"])
-        self.size = (model.settings["resolution"],) * 2
+        self.size, self.channels = (model.settings["resolution"],) * 2, model.settings["channels"]
         self.chunk = max(1, min(_MOST, _PIXELS // self.size[0] ** 2))
         self._centres: dict[str | None, Tensor] = {}
         self._rows = _label_rows(model) if model.settings.get("findings", 0) else None
 
     @classmethod
     def fit(cls, output_dir: str | Path, settings: Mapping[str, Any], train: Train) -> Self:
-        """Run the training configuration of the bundle ``chest_xray_pggan``; see :meth:`Generator.fit`."""
+        """Run the training configuration of its bundle; see :meth:`Generator.fit`."""
         folder = resource_root() / "bundles" / cls.bundle
         place = {"bundle_root": str(folder), "output_dir": str(output_dir)}
-        train([folder / "configs" / "train.json"], {**settings, **place})
-        return cls(load_model(output_dir, "pggan"))
+        train([folder / "configs" / f"{name}.json" for name in ("train", *cls.overlays)], {**settings, **place})
+        return cls(load_model(output_dir, cls.kind))
 
     def sample(self, n: int, finding: str | None, seed: int, start: int = 0) -> Images:
         """Make images; see :meth:`Generator.sample`."""
         self._check(n, finding, seed, start)
-        images = np.empty((n, *self.size), dtype=np.float32)
+        images = np.empty((n, *self.size, *([self.channels] if self.channels > 1 else [])), dtype=np.float32)
         for first in range(start - start % self.chunk, start + n, self.chunk):
-            latents = draw_latents(seed, first, self.chunk, self.model.settings["latent_size"])
+            latents = self.layout.draw(seed, first, self.chunk)
             if self.truncation < 1:
-                latents = move_towards(latents, self._centre(finding), self.truncation)
+                latents = self.layout.towards(latents, self._centre(finding), self.truncation)
+            latents = self.layout.fix(latents, self.codes)
             made = self._run(latents, self._draw_labels(self.chunk, finding, seed, first))
             begin, end = max(first, start), min(first + self.chunk, start + n)
             images[begin - start : end - start] = made[begin - first : end - first].cpu().numpy()
@@ -157,13 +173,14 @@ class PgganGenerator(Generator):
 
     def provenance(self) -> dict[str, Any]:
         """Return the origin; see :meth:`Generator.provenance`."""
-        model = self.model
+        model, codes = self.model, {"codes": self.codes} if self.codes else {}
         return {
             "generator": {"sha256": self._sha256, "kind": model.kind, "settings": model.settings},
             "training_manifest": model.about["manifest"],
             "images_seen": model.about["images_seen"],
             "patients_seen": list(model.about["patients_seen"]),
             "truncation": self.truncation,
+            **codes,
         }
 
     @cached_property
@@ -193,48 +210,94 @@ class PgganGenerator(Generator):
         return drawn
 
     def _run(self, latents: Tensor, labels: Labels | None) -> Tensor:
-        """Images ``[N, H, W]`` of latents ``[N, size]``."""
+        """Images ``[N, H, W]``, or ``[N, H, W, 3]`` in colour, of latents ``[N, size]``."""
         device = next(self.model.network.parameters()).device
         given = {} if labels is None else {"labels": torch.from_numpy(labels).to(device)}
         with torch.inference_mode():
             images: Tensor = self.inferer(latents.to(device), self.model.network, **given)
-            return images.float().clamp(0, 1)[:, 0]
+            images = images.float().clamp(0, 1)
+            return images[:, 0] if self.channels == 1 else images.movedim(1, 3)
 
     def _centre(self, finding: str | None) -> Tensor:
         """The candidate latent ``[size]`` whose image is nearest to the mean of the candidates' images."""
         if finding not in self._centres:
-            latents = draw_latents(0, 0, _CANDIDATES, self.model.settings["latent_size"], CENTRE)
+            latents = self.layout.draw(0, 0, _CANDIDATES, CENTRE)
             labels = self._draw_labels(_CANDIDATES, finding, 0, 0)
             parts = [slice(first, first + self.chunk) for first in range(0, _CANDIDATES, self.chunk)]
             images = torch.cat([self._run(latents[part], None if labels is None else labels[part]) for part in parts])
-            distances = (images - images.mean(dim=0)).square().mean(dim=(1, 2))
+            distances = (images - images.mean(dim=0)).square().flatten(1).mean(dim=1)
             self._centres[finding] = latents[int(distances.argmin())]
         return self._centres[finding]
 
 
-#: kind of a model file to the generator that it makes, with a truncation and an inferer.
-GENERATORS: dict[str, Callable[[Model, float, Inferer | None], Generator]] = {"pggan": PgganGenerator}
+class PgganGenerator(LatentGenerator):
+    """A progressive GAN, for one finding or conditional on a label vector."""
+
+    kind, bundle = "pggan", "chest_xray_pggan"
 
 
-def make_generator(model: Model, truncation: float = 1.0, inferer: Inferer | None = None) -> Generator:
+class InfoganGenerator(LatentGenerator):
+    """An InfoGAN: beside noise its latents hold codes, drawn uniformly unless they are fixed."""
+
+    kind, bundle = "infogan", "image_infogan"
+
+
+class DcganGenerator(LatentGenerator):
+    """A DCGAN."""
+
+    kind, bundle, overlays = "dcgan", "image_infogan", ("dcgan",)
+
+
+class FastganGenerator(LatentGenerator):
+    """A FastGAN, for few images."""
+
+    kind, bundle, overlays = "fastgan", "image_infogan", ("fastgan",)
+
+
+#: kind of a model file to the generator that it makes.
+GENERATORS: dict[str, type[LatentGenerator]] = {
+    one.kind: one for one in (PgganGenerator, InfoganGenerator, DcganGenerator, FastganGenerator)
+}
+
+
+def make_generator(
+    model: Model,
+    truncation: float = 1.0,
+    inferer: Inferer | None = None,
+    codes: Mapping[str, float] | None = None,
+) -> LatentGenerator:
     """Return the generator of a model.
 
     Args:
         model: of one of the kinds in :data:`GENERATORS`.
         truncation: from 0 to 1; see the generator.
         inferer: how the network is called; default as it is.
+        codes: values of codes that all images have, by name.
 
     Raises:
         StateError: the model makes no images.
     """
+    require_generator(model)
+    return GENERATORS[model.kind](model, truncation, inferer, codes)
+
+
+def require_generator(model: Model) -> None:
+    """Refuse a model that makes no images.
+
+    Raises:
+        StateError: it makes none.
+    """
     if model.kind not in GENERATORS:
         raise StateError(model.path, f"must be a {' or '.join(GENERATORS)}", model.kind, "give another model")
-    return GENERATORS[model.kind](model, truncation, inferer)
 
 
 def load_generator(
-    where: str | Path, truncation: float = 1.0, device: str | None = None, inferer: Inferer | None = None
-) -> Generator:
+    where: str | Path,
+    truncation: float = 1.0,
+    device: str | None = None,
+    inferer: Inferer | None = None,
+    codes: Mapping[str, float] | None = None,
+) -> LatentGenerator:
     """Load a generator.
 
     Args:
@@ -242,13 +305,14 @@ def load_generator(
         truncation: from 0 to 1; see the generator.
         device: where it makes its images; default a GPU where there is one.
         inferer: how the network is called; default as it is.
+        codes: values of codes that all images have, by name.
 
     Raises:
         InputError: missing or unreadable.
         StateError: no generator.
     """
     model = load_model(where)
-    generator = make_generator(model, truncation, inferer)
+    generator = make_generator(model, truncation, inferer, codes)
     model.network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return generator
 

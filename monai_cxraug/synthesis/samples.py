@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from monai.inferers import Inferer
 from torch import Tensor
@@ -28,6 +30,7 @@ class Samples(Dataset[dict[str, Tensor]]):
         truncation: from 0 (all images equal) to 1 (full variety); see the generator.
         device: where the images are made; default a GPU where there is one.
         inferer: how the network is called; default as it is.
+        codes: values of codes that all images have, by name; see the generator.
     """
 
     where: str | Path
@@ -38,6 +41,7 @@ class Samples(Dataset[dict[str, Tensor]]):
     truncation: float = 1.0
     device: str | None = None
     inferer: Inferer | None = None
+    codes: Mapping[str, float] | None = None
 
     @cached_property
     def generator(self) -> Generator:
@@ -48,20 +52,21 @@ class Samples(Dataset[dict[str, Tensor]]):
             StateError: no generator.
             ConfigError: truncation is out of range.
         """
-        return load_generator(self.where, self.truncation, self.device, self.inferer)
+        return load_generator(self.where, self.truncation, self.device, self.inferer, self.codes)
 
     def __len__(self) -> int:
         return self.n
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` ``[1, H, W]`` in [0, 1] and ``label`` ``[K]``, NaN unknown."""
+        """Return ``image`` ``[C, H, W]`` in [0, 1] and ``label`` ``[K]``, NaN unknown."""
         if not 0 <= index < self.n:
             raise IndexError(index)
         image, label = self.images(self.start + index, 1), self.labels(index + 1)[-1]
-        return {IMAGE: torch.from_numpy(image), LABEL: torch.from_numpy(label)}
+        channels_first = image if image.ndim == 3 else np.moveaxis(image[0], -1, 0)  # of one grey image [1, H, W]
+        return {IMAGE: torch.from_numpy(channels_first), LABEL: torch.from_numpy(label)}
 
     def images(self, first: int, count: int) -> Images:
-        """Make the images numbered ``first`` and on, ``[count, H, W]`` in [0, 1]; they may lie beyond the n."""
+        """Make the images numbered ``first`` and on, as the generator gives them; they may lie beyond the n."""
         return self.generator.sample(count, str(self.finding), self.seed, first)
 
     def labels(self, count: int) -> Labels:
