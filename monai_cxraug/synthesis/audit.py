@@ -15,6 +15,7 @@ from scipy.special import betaincinv
 from monai_cxraug.artifacts import write_csv
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.manifest import Manifest
+from monai_cxraug.data.pack import channels_of
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.synthesis.nearest import Beside, Images, Twins, TwinSearch, write_picture
@@ -64,7 +65,7 @@ class MemorisationAudit:
     real held-out ones show in a report what the share is for images that nobody can have memorised.
 
     Args:
-        images: training images as they are compared, float32 ``[M, side, side]`` in [0, 1].
+        images: training images as they are compared, float32 ``[M, side, side]`` or ``[M, side, side, 3]`` in [0, 1].
         names: ``[M]``.
         patients: ``[M]``.
         real: ``[M]``: not filtered copies; these set the threshold.
@@ -87,7 +88,9 @@ class MemorisationAudit:
             raise ConfigError("quantile", "must be above 0 and below 1", self.quantile, "0.01 is usual")
 
     @classmethod
-    def of(cls, about: Mapping[str, Any], manifest: str | Path, size: int) -> MemorisationAudit | str:
+    def of(
+        cls, about: Mapping[str, Any], manifest: str | Path, size: int, channels: int = 1
+    ) -> MemorisationAudit | str:
         """Read the training images of a generator.
 
         They are compared at the generator's size, or at 64 px where that is larger, and coarser still where a
@@ -97,11 +100,16 @@ class MemorisationAudit:
             about: what the generator's model file says.
             manifest: where its training images are.
             size: side of its images in pixels.
+            channels: of its images.
 
         Returns:
             The audit, or in words why there can be none.
+
+        Raises:
+            ConfigError: the manifest's images have other channels.
         """
         source = PackRows(manifest)
+        source.pack.require_channels(channels)
         table = source.manifest
         if not about["patients_seen"]:
             return "the generator names no patient whose images it saw"
@@ -112,8 +120,8 @@ class MemorisationAudit:
         if len(table.patients(rows[real])) < 2:
             return "the manifest has not two patients with real training images of the generator"
         full = min(size, source.size)
-        side = choose_side(full, len(rows))
-        images = fit_all((source.pack.image(int(row), full) for row in rows), side, len(rows))
+        side = choose_side(full, len(rows) * channels)
+        images = fit_all((source.pack.image(int(row), full) for row in rows), side, len(rows), channels)
         texts = {name: table[name][rows].astype(str).tolist() for name in ("image", "patient_id")}
         found = {"manifest": table.hash(), "same_manifest": table.hash() == about.get("manifest")}
         return cls(images, texts["image"], texts["patient_id"], real.astype(bool), found)
@@ -154,8 +162,8 @@ class MemorisationAudit:
         return self._rank / (len(self.real_distances) + 1)
 
     def find(self, images: Images) -> Twins:
-        """Find the nearest training image of each image, float32 ``[N, H, W]`` in [0, 1]."""
-        return self._search(fit_all(images, self.side, len(images)))
+        """Find the nearest training image of each image, float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1]."""
+        return self._search(fit_all(images, self.side, len(images), channels_of(images.shape)))
 
     def report(self, names: Sequence[str], found: Twins, dropped: int = 0) -> dict[str, Any]:
         """Sum up what was found, as plain values.
@@ -207,9 +215,9 @@ class MemorisationAudit:
         write_csv(path, columns, lines)
 
     def draw(self, path: Path, images: Images, found: Twins) -> None:
-        """Draw images, float32 ``[N, H, W]``, beside what was found for them, ``[N]``, turned the same way round."""
+        """Draw images, ``[N, H, W]`` or ``[N, H, W, 3]``, beside what was found for them, ``[N]``, turned likewise."""
         turned = [
-            self.images[row, :, ::-1] if mirrored else self.images[row]
+            self.images[row][:, ::-1] if mirrored else self.images[row]
             for row, mirrored in zip(found.rows, found.mirrored, strict=True)
         ]
         captions = [
@@ -217,7 +225,7 @@ class MemorisationAudit:
             for distance, mirrored in zip(found.distances, found.mirrored, strict=True)
         ]
         beside = Beside("nearest training image", np.stack(turned)[:, None], captions)
-        write_picture(path, fit_all(images, self.side, len(images)), [beside])
+        write_picture(path, fit_all(images, self.side, len(images), channels_of(images.shape)), [beside])
 
     def _pair(self, names: Sequence[str], found: Twins, k: int) -> dict[str, Any]:
         return {
@@ -234,18 +242,18 @@ def nearest_of(found: Twins) -> NDArray[np.int64]:
 
 
 def choose_side(size: int, images: int) -> int:
-    """Choose the side at which so many images of a size are compared."""
+    """Choose the side at which so many images, or channels of images, of a size are compared."""
     side = min(size, _SIDE)
     while side > _LEAST_SIDE and images * side**2 > _NUMBERS:
         side //= 2
     return side
 
 
-def fit_all(images: Any, side: int, count: int) -> Images:
-    """Average ``count`` images ``[H, W]`` over areas to ``[count, side, side]``."""
-    fitted = np.empty((count, side, side), dtype=np.float32)
+def fit_all(images: Any, side: int, count: int, channels: int = 1) -> Images:
+    """Average ``count`` images ``[H, W]`` or ``[H, W, 3]`` over areas to ``[count, side, side]`` (``, 3``)."""
+    fitted = np.empty((count, side, side, *([channels] if channels != 1 else [])), dtype=np.float32)
     for place, image in enumerate(images):
-        same = image.shape == (side, side)
+        same = image.shape[:2] == (side, side)
         fitted[place] = image if same else resize_area(np.ascontiguousarray(image), side, side)
     return fitted
 

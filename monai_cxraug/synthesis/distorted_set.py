@@ -16,7 +16,7 @@ from torch import Tensor
 from monai_cxraug.artifacts import atomic_path, locked, read_json, write_csv, write_json
 from monai_cxraug.data.datasets import PackDataset, PackRows
 from monai_cxraug.data.mixing import held_out_patients, refuse_seen
-from monai_cxraug.data.pack import quantise, to_unit, write_pack
+from monai_cxraug.data.pack import channels_first, channels_last, quantise, to_unit, write_pack
 from monai_cxraug.errors import CxrAugError, StateError
 from monai_cxraug.synthesis.distorters import Distorter
 
@@ -57,9 +57,11 @@ class DistortedSet:
         Raises:
             LeakageError: the network saw a patient of the val or test split.
             InputError: the images do not fit the network.
+            ConfigError: they have other channels than its own.
             StateError: the folder holds other data.
         """
         rows, out = self.images.real, Path(self.output_dir)
+        rows.pack.require_channels(self.distorter.model.settings["channels"])
         refuse_seen(self.distorter.patients_seen, held_out_patients(rows.manifest.path), self.distorter.model.path)
         _require_free(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -75,12 +77,13 @@ class DistortedSet:
 
     def _distort(self, rows: PackRows) -> NDArray[Any]:
         depth = rows.pack.array.dtype.itemsize * 8
-        pictures = np.empty((len(rows), rows.size, rows.size), dtype=rows.pack.array.dtype)
+        shape = len(rows), rows.size, rows.size, *rows.pack.array.shape[3:]
+        pictures = np.empty(shape, dtype=rows.pack.array.dtype)
         for start in range(0, len(rows), _BLOCK):
             positions = range(start, min(start + _BLOCK, len(rows)))
-            images = torch.from_numpy(np.stack([rows.picture(position) for position in positions]))
-            made: Tensor = self.distorter(images[:, None], self.seed, start)
-            pictures[start : start + len(made)] = quantise(made[:, 0].numpy(), depth)
+            images = channels_first(np.stack([rows.picture(position) for position in positions]))
+            made: Tensor = self.distorter(torch.from_numpy(np.ascontiguousarray(images)), self.seed, start)
+            pictures[start : start + len(made)] = quantise(channels_last(made.numpy()), depth)
             if self.progress:
                 self.progress(positions.stop, len(rows))
         return pictures

@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_cxraug.artifacts import write_json
 from monai_cxraug.data.datasets import PackRows, refuse_trained_on
 from monai_cxraug.data.manifest import Where
+from monai_cxraug.data.pack import channels_first
 from monai_cxraug.synthesis.distorters import Distorter
 
 SCHEMA: Final = "cxraug.distortion_figures/1"
@@ -60,6 +61,7 @@ class EvaluateDistorter:
         distorter = Distorter.load(self.distorter, self.device)
         size = distorter.model.about["size"]
         rows = PackRows(self.manifest, self.split, self.where, size=size)
+        rows.pack.require_channels(distorter.model.settings["channels"])
         refuse_trained_on(rows, distorter.patients_seen)
         sums: dict[str, float] = {}
         for start, images in _blocks(rows):
@@ -71,7 +73,7 @@ class EvaluateDistorter:
         return values
 
     def _measure(self, distorter: Distorter, images: Tensor, start: int) -> dict[str, float]:
-        """Sums over the images ``[N, 1, H, W]``."""
+        """Sums over the images ``[N, C, H, W]``."""
         found = _distances(distorter(images, self.seed, start), images)
         if distorter.corruption.kind != "null":
             given = _distances(distorter.corrupt(images, self.seed, start), images)
@@ -82,7 +84,8 @@ class EvaluateDistorter:
 def _blocks(rows: PackRows) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, len(rows), _BLOCK):
         positions = range(start, min(start + _BLOCK, len(rows)))
-        yield start, torch.from_numpy(np.stack([rows.picture(position) for position in positions]))[:, None]
+        pictures = channels_first(np.stack([rows.picture(position) for position in positions]))
+        yield start, torch.from_numpy(np.ascontiguousarray(pictures))
 
 
 def _distances(made: Tensor, images: Tensor) -> dict[str, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_cxraug.artifacts import file_hash
-from monai_cxraug.data.pack import to_unit
+from monai_cxraug.data.pack import count_channels, to_unit
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, StateError
 from monai_cxraug.networks.classifiers import Classifier
@@ -37,15 +37,18 @@ class Pretrained:
     size: int = 224
     patients_seen: tuple[str, ...] = ()
 
-    def load(self) -> Model:
-        """Build the network for grey images and fill it.
+    def load(self, channels: int = 1) -> Model:
+        """Build the network and fill it.
+
+        Args:
+            channels: of the images: 1 grey, 3 red, green and blue.
 
         Raises:
             InputError: the file is missing or unreadable.
             ConfigError: the source is unknown, or does not have this architecture.
             StateError: the file does not fill the network's body.
         """
-        network = Classifier(1, self.architecture)
+        network = Classifier(1, self.architecture, channels)
         fill(network, self.weights, self.source)
         about = {"size": self.size, "patients_seen": self.patients_seen, "source": self.source}
         return Model(network.eval(), "classifier", about, Path(self.weights))
@@ -61,6 +64,8 @@ class ClassifierFeatures:
         classifier: model file, or a folder that holds one; or another package's network.
         device: where to compute.
         batch_size: images a pass; it changes nothing beyond rounding.
+        channels: of the images; another package's network is built for them, and ours must have been trained on as
+            many. None takes ours as it is, and another package's for grey.
 
     Attributes:
         name: architecture, with the package if it is another's, size of the images and hash of the file, for captions.
@@ -70,12 +75,20 @@ class ClassifierFeatures:
     Raises:
         InputError: the file is missing or unreadable.
         StateError: it is no classifier of ours, or one without global pooling.
+        ConfigError: it was trained on images of other channels.
     """
 
     def __init__(
-        self, classifier: str | Path | Pretrained, device: str | torch.device = "cpu", batch_size: int = 64
+        self,
+        classifier: str | Path | Pretrained,
+        device: str | torch.device = "cpu",
+        batch_size: int = 64,
+        channels: int | None = None,
     ) -> None:
-        model = classifier.load() if isinstance(classifier, Pretrained) else load_model(classifier, "classifier")
+        if isinstance(classifier, Pretrained):
+            model, made_by = classifier.load(channels or 1), f"{classifier.source} "
+        else:
+            model, made_by = load_model(classifier, "classifier"), ""
         if missing := sorted({"size", "patients_seen"} - set(model.about)):
             raise StateError(model.path, "a classifier's file must name size and patients_seen", f"no {missing[0]}")
         if batch_size < 1:
@@ -83,7 +96,9 @@ class ClassifierFeatures:
         self.path, self.size = model.path, int(model.about["size"])
         self.patients_seen = frozenset(model.about["patients_seen"])
         self.channels = int(model.settings["channels"])
-        made_by = f"{model.about['source']} " if isinstance(classifier, Pretrained) else ""
+        if channels not in (None, self.channels):
+            mend = "give a classifier that was trained on images like these"
+            raise ConfigError(model.path, f"must look at {count_channels(channels)}", f"{self.channels}", mend)
         network = f"{made_by}{model.settings['architecture']}"
         self.name = f"{network} at {self.size} px, model {file_hash(model.path)[:12]}"
         self.device, self.batch_size = torch.device(device), batch_size

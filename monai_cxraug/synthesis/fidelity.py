@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.manifest import Where
 from monai_cxraug.data.mixing import refuse_seen
+from monai_cxraug.data.pack import channels_last
 from monai_cxraug.errors import InputError
 from monai_cxraug.keys import IMAGE
 from monai_cxraug.metrics.fidelity import (
@@ -52,7 +53,7 @@ class RealReference:
     patches for images below 16 px, MS-SSIM below 11 px.
 
     Args:
-        images: float32 ``[N, H, W]`` in [0, 1].
+        images: float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1].
         patients: ``[N]``; images without a patient ("") count as one patient each.
         features: of a classifier that saw none of these patients.
         seed: of halves, patches, subsets and pairs.
@@ -91,7 +92,7 @@ class RealReference:
         """The figures of samples.
 
         Args:
-            samples: float32 ``[n, H, W]`` in [0, 1].
+            samples: float32 ``[n, H, W]`` or ``[n, H, W, 3]`` in [0, 1], as the real images.
 
         Raises:
             InputError: they are not as many, or not of the size of the real images.
@@ -119,13 +120,13 @@ class RealReference:
             few = len(seen_b) - 1  # neighbours that an image of the smallest sets has
             found = manifold(seen_b, seen_a, min(NEIGHBOURS, few), min(DENSE_NEIGHBOURS, few))
             values.update(found._asdict())
-        if min(a.shape[1:]) >= COARSEST:
+        if min(a.shape[1:3]) >= COARSEST:
             levels = sliced_wasserstein(a, b, self.seed, directions=_DIRECTIONS)
             values.update({f"sliced_{side}": value for side, value in levels.items()})
         return values
 
     def _diversity(self, images: Images) -> dict[str, float]:
-        if min(images.shape[1:]) < _LEAST_SIDE:
+        if min(images.shape[1:3]) < _LEAST_SIDE:
             return {}
         return {"ms_ssim": ms_ssim_diversity(images, seed=self.seed).value}
 
@@ -156,8 +157,9 @@ def split_by_patient(patients: Sequence[str], seed: int) -> tuple[NDArray[np.int
 
 
 def read_images(rows: PackRows) -> Images:
-    """Images of a data set's rows, float32 ``[N, H, W]`` in [0, 1]."""
-    return np.stack([rows.sample(position)[IMAGE][0].numpy() for position in range(len(rows))])
+    """Images of a data set's rows, float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1]."""
+    planes = np.stack([rows.sample(position)[IMAGE].numpy() for position in range(len(rows))])
+    return np.ascontiguousarray(channels_last(planes))
 
 
 def read_patients(rows: PackRows) -> list[str]:
@@ -216,7 +218,7 @@ class MeasureSnapshot:
             rule = f"needs two halves of at least {least} held-out images, no patient in both"
             raise InputError(rows.manifest.path, rule, f"{len(rows)} images", "use a larger split")
         if self.classifier is not None:
-            features = ClassifierFeatures(self.classifier)
+            features = ClassifierFeatures(self.classifier, channels=rows.channels)
             features.refuse_seen(rows.patients())
             features.require_side(self.size)
 
@@ -240,7 +242,9 @@ class MeasureSnapshot:
     @cached_property
     def _reference(self) -> tuple[RealReference, dict[str, float]]:
         rows = self._rows()
-        features = None if self.classifier is None else ClassifierFeatures(self.classifier, self.device)
+        features = None
+        if self.classifier is not None:
+            features = ClassifierFeatures(self.classifier, self.device, channels=rows.channels)
         reference = RealReference(read_images(rows), read_patients(rows), features, self.seed)
         return reference, reference.floor()
 

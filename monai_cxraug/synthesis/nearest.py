@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.data.datasets import PackRows
-from monai_cxraug.data.pack import quantise
+from monai_cxraug.data.pack import channels_last, quantise
 from monai_cxraug.keys import IMAGE
 from monai_cxraug.synthesis.features import ClassifierFeatures
 
@@ -91,12 +91,13 @@ class TwinSearch:
     measured again in float64. Memory beside images and parts does not depend on their number.
 
     Args:
-        references: float32 ``[M, H, W]``.
+        references: float32 ``[M, H, W]``, or ``[M, H, W, C]``, whose channels count alike.
         owners: of references, ``[M]``.
     """
 
     def __init__(self, references: Images, owners: NDArray[np.int64] | None = None) -> None:
-        self.references, self.owners = references, owners
+        self.references, self.owners = _one_channel(references), owners
+        references = self.references
         centre = references.mean(axis=0)  # distances stay, and rounding errors are those of short vectors
         self._centre = (centre + centre[:, ::-1]) / 2
         self._parts = [self._split(references[at : at + _REFERENCES]) for at in range(0, len(references), _REFERENCES)]
@@ -105,14 +106,14 @@ class TwinSearch:
         """Find them.
 
         Args:
-            queries: float32 ``[N, H, W]``.
+            queries: float32 ``[N, H, W]`` or ``[N, H, W, C]``.
             owners: of queries, ``[N]``: references of the same owner are left out.
 
         Returns:
             The nearest; of equally near ones the earlier, and the query as it is before its mirror image. Without any
             reference of another owner the distance is infinite.
         """
-        n = len(queries)
+        queries, n = _one_channel(queries), len(queries)
         found = Twins(np.zeros(n, np.int64), np.zeros(n, np.bool_), np.full(n, np.inf))
         for start in range(0, n, _QUERIES):
             part = slice(start, start + _QUERIES)
@@ -136,6 +137,17 @@ class TwinSearch:
             same[:, :, -1] *= root  # the middle column is its own mirror image
         lengths = np.einsum("nhw,nhw->n", centred, centred, dtype=np.float64)
         return _Parts(same.reshape(len(images), -1), turned.reshape(len(images), -1), lengths)
+
+
+def _one_channel(images: Images) -> Images:
+    """Pictures ``[N, H, W]`` as they are; of ``[N, H, W, C]`` the channels below one another, ``[N, C * H, W]``.
+
+    Columns stay columns, so that mirror images stay mirror images, and means over pixels are means over all channels.
+    """
+    if images.ndim == 3:
+        return images
+    n, height, width, channels = images.shape
+    return np.moveaxis(images, 3, 1).reshape(n, channels * height, width)
 
 
 class _Parts(NamedTuple):
@@ -216,7 +228,7 @@ class NearestTraining:
         """Compare, and write a picture of the first samples.
 
         Args:
-            samples: float32 ``[N, H, W]`` in [0, 1]; the first 256 are compared.
+            samples: float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1]; the first 256 are compared.
             held_out: real images of patients that the generator did not see, likewise.
             picture: PNG to write: a sample in each line, and the training images nearest to it.
 
@@ -253,9 +265,10 @@ class NearestTraining:
             yield self._images(positions[start : start + _BLOCK])
 
     def _images(self, positions: NDArray[np.int64]) -> Images:
-        """Training images at positions of any shape ``[...]``, as ``[..., H, W]``."""
-        found = [self.training.sample(int(position))[IMAGE][0].numpy() for position in positions.ravel()]
-        return np.stack(found).reshape(*positions.shape, *found[0].shape)
+        """Training images at positions of any shape ``[...]``, as ``[..., H, W]`` or ``[..., H, W, 3]``."""
+        found = np.stack([self.training.sample(int(position))[IMAGE].numpy() for position in positions.ravel()])
+        pictures = channels_last(found)
+        return pictures.reshape(*positions.shape, *pictures.shape[1:])
 
 
 def _summary(name: str, distances: Array, samples: int) -> dict[str, float]:
@@ -279,7 +292,7 @@ _INK: Final = 220
 
 
 class Beside(NamedTuple):
-    """What a picture shows beside each sample: a heading, images ``[N, k, H, W]``, and ``N`` times ``k`` captions."""
+    """What a picture shows beside each sample: a heading, images ``[N, k, H, W]`` (``, 3``), and as many captions."""
 
     heading: str
     images: Images
@@ -291,26 +304,28 @@ def write_picture(path: Path, samples: Images, shown: Sequence[Beside]) -> None:
 
     Args:
         path: PNG to write.
-        samples: float32 ``[N, H, W]`` in [0, 1].
+        samples: float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1].
         shown: what stands beside each.
     """
     from PIL import Image, ImageDraw
 
-    factor = max(1, round(_TILE / max(samples.shape[1:])))
-    high, wide = (side * factor for side in samples.shape[1:])
+    factor = max(1, round(_TILE / max(samples.shape[1:3])))
+    high, wide = (side * factor for side in samples.shape[1:3])
+    coloured = samples.ndim == 4
+    ground, ink = ((_GROUND,) * 3, (_INK,) * 3) if coloured else (_GROUND, _INK)
     edges = _left_edges([group.images.shape[1] for group in shown], wide)
     lines, width, height = -(-len(samples) // 2), edges[-1][-1] + wide + 2 * _GAP, high + _CAPTION + _SPACE
-    sheet = Image.new("L", (2 * width, _HEAD + lines * height), _GROUND)
+    sheet = Image.new("RGB" if coloured else "L", (2 * width, _HEAD + lines * height), ground)
     draw = ImageDraw.Draw(sheet)
     for k in range(len(samples)):
         left, top = _GAP + k // lines * width, _HEAD + k % lines * height
         for group, places in zip([Beside("sample", samples[:, None], _numbers(samples)), *shown], edges, strict=True):
             if k % lines == 0:
-                draw.text((left + places[0], 6), group.heading, fill=_INK)
+                draw.text((left + places[0], 6), group.heading, fill=ink)
             for image, caption, place in zip(group.images[k], group.captions[k], places, strict=True):
                 tile = quantise(image, 8).repeat(factor, axis=0).repeat(factor, axis=1)
                 sheet.paste(Image.fromarray(tile), (left + place, top))
-                draw.text((left + place, top + high + 2), caption, fill=_INK)
+                draw.text((left + place, top + high + 2), caption, fill=ink)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
 

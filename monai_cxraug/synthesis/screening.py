@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.pack import channels_first, count_channels
 from monai_cxraug.engines.inferers import FlipAveraging
 from monai_cxraug.errors import ConfigError, LeakageError, StateError
 from monai_cxraug.labels import require_findings
@@ -39,11 +40,12 @@ class Judge:
 
     Attributes:
         size: side of the images that it was trained on, in pixels; larger ones are averaged over areas.
+        channels: of these images: 1 grey, 3 red, green and blue.
         patients_seen: patients of its training images.
 
     Raises:
         InputError: the file is missing or unreadable.
-        StateError: it is no classifier of grey images as they are, or does not tell what it saw.
+        StateError: it is no classifier of images as they are, or does not tell what it saw.
     """
 
     def __init__(self, where: str | Path, device: str | torch.device = "cpu") -> None:
@@ -51,11 +53,11 @@ class Judge:
         about = model.about
         if missing := sorted({"findings", "size", "patients_seen"} - set(about)):
             raise StateError(model.path, "a judge must name findings, size and patients_seen", f"no {missing[0]}")
-        if about.get("contrast") is not None or model.settings["channels"] != 1:
-            found = f"contrast {about.get('contrast')}, {model.settings['channels']} channels"
+        if about.get("contrast") is not None:
             mend = "train it without a change of contrast"
-            raise StateError(model.path, "a judge must look at grey images as they are", found, mend)
-        self.path, self.size = model.path, int(about["size"])
+            rule = "a judge must look at images as they are"
+            raise StateError(model.path, rule, f"contrast {about['contrast']}", mend)
+        self.path, self.size, self.channels = model.path, int(about["size"]), int(model.settings["channels"])
         self.findings = tuple(about["findings"])
         self.patients_seen = frozenset(about["patients_seen"])
         self.architecture = str(model.settings["architecture"])
@@ -66,7 +68,7 @@ class Judge:
         """Judge images.
 
         Args:
-            images: float32 ``[N, H, W]`` in [0, 1].
+            images: float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1].
             findings: what to look for, of those that it knows.
 
         Returns:
@@ -76,29 +78,34 @@ class Judge:
         return np.concatenate(parts)[:, [self.findings.index(name) for name in findings]]
 
     def _batch(self, images: Images) -> Probabilities:
-        fitted = torch.from_numpy(fit_all(images, self.size, len(images)))[:, None]  # [N, 1, size, size]
+        fitted = channels_first(fit_all(images, self.size, len(images), self.channels))  # [N, C, size, size]
+        shown = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
         with torch.inference_mode():
-            logits = self._infer(fitted.to(self._device), self._network)
+            logits = self._infer(shown, self._network)
         found: Probabilities = logits.double().sigmoid().cpu().numpy()
         return found
 
-    def require(self, findings: Sequence[str], size: int, held_out: frozenset[str]) -> None:
+    def require(self, findings: Sequence[str], size: int, held_out: frozenset[str], channels: int = 1) -> None:
         """Refuse what it cannot or must not judge.
 
         Args:
             findings: to look for.
             size: side of the images in pixels.
             held_out: patients of evaluation images.
+            channels: of the images.
 
         Raises:
             LabelError: it does not know a finding.
-            ConfigError: the images would have to be enlarged.
+            ConfigError: the images would have to be enlarged, or have other channels than its own.
             LeakageError: it saw a held-out patient: what it accepts would carry what it learnt there.
         """
         require_findings(findings, self.findings, self.path)
         if size < self.size:
             mend = f"give a judge that was trained at {size} px or less"
             raise ConfigError(self.path, f"images must have at least the judge's {self.size} px", f"{size} px", mend)
+        if channels != self.channels:
+            mend = "give a judge that was trained on images like these"
+            raise ConfigError(self.path, f"a judge must look at {count_channels(channels)}", str(self.channels), mend)
         if shared := sorted(self.patients_seen & held_out):
             rule = "a judge may only have seen training patients of this experiment"
             found = f"{len(shared)} others, for example {shared[0]!r}"
@@ -160,6 +167,7 @@ class Screening:
         held_out: frozenset[str] = frozenset(),
         manifest: str | Path | None = None,
         about: Mapping[str, Any] | None = None,
+        channels: int = 1,
     ) -> Panel:
         """Load the judges and find their thresholds.
 
@@ -169,10 +177,12 @@ class Screening:
             held_out: patients of evaluation images.
             manifest: where the generator's training images are; the cross-fitted rule needs them.
             about: what the generator's model file says.
+            channels: of the images.
 
         Raises:
             LabelError: a judge does not know a finding.
-            ConfigError: a judge's images are larger, the finding itself is to be rejected, or there is no manifest.
+            ConfigError: a judge's images are larger or have other channels, the finding itself is to be rejected, or
+                there is no manifest.
             LeakageError: a judge saw a held-out patient, or no judge is out of fold for a training patient.
             InputError: no real training image shows the finding.
         """
@@ -183,13 +193,13 @@ class Screening:
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         judges = [Judge(where, device) for where in self.judges]
         for judge in judges:
-            judge.require([*thresholds, *([finding] if self.share else [])], size, held_out)
+            judge.require([*thresholds, *([finding] if self.share else [])], size, held_out, channels)
         if self.share is None:
             return Panel(judges, thresholds)
         if manifest is None or about is None:
             rule = "the cross-fitted rule needs the generator's training images"
             raise ConfigError("manifest", rule, "none", "give --manifest, or --reject alone")
-        real = read_positives(manifest, about, finding, size)
+        real = read_positives(manifest, about, finding, size, channels)
         return Panel(judges, thresholds, cross_fit(judges, real, finding, self.share))
 
 
@@ -198,7 +208,7 @@ class Positives:
     """Real training images of a generator that show a finding.
 
     Args:
-        images: float32 ``[N, H, W]`` in [0, 1].
+        images: float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1].
         patients: ``[N]``.
     """
 
@@ -223,7 +233,9 @@ class CrossFitted:
     positives: int
 
 
-def read_positives(manifest: str | Path, about: Mapping[str, Any], finding: str, size: int) -> Positives:
+def read_positives(
+    manifest: str | Path, about: Mapping[str, Any], finding: str, size: int, channels: int = 1
+) -> Positives:
     """Read the real training images of a generator that show a finding.
 
     Args:
@@ -231,11 +243,14 @@ def read_positives(manifest: str | Path, about: Mapping[str, Any], finding: str,
         about: what its model file says.
         finding: the finding.
         size: side in pixels.
+        channels: of the generator's images.
 
     Raises:
         InputError: there is none.
+        ConfigError: the manifest's images have other channels.
     """
     rows = PackRows(manifest, size=size)
+    rows.pack.require_channels(channels)
     table = rows.manifest
     wanted = np.zeros(len(table), dtype=bool)
     wanted[choose_training(table, about)] = True
@@ -289,7 +304,7 @@ class Panel:
         return frozenset().union(*(judge.patients_seen for judge in self.judges))
 
     def refusals(self, images: Images) -> dict[str, NDArray[np.bool_]]:
-        """Say which images, float32 ``[N, H, W]`` in [0, 1], are rejected: ``[N]`` for each reason."""
+        """Say which images, ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1], are rejected: ``[N]`` for each reason."""
         findings = [*self.thresholds, *([] if self.rule is None else [self.rule.finding])]
         seen = np.mean([judge(images, findings) for judge in self.judges], axis=0)
         refused = {f"judged {name}": seen[:, k] >= least for k, (name, least) in enumerate(self.thresholds.items())}
@@ -352,7 +367,7 @@ class Selection:
 
         Args:
             first: number of the first one.
-            images: float32 ``[N, H, W]`` in [0, 1].
+            images: float32 ``[N, H, W]`` or ``[N, H, W, 3]`` in [0, 1].
             most: accept so many at most.
 
         Returns:

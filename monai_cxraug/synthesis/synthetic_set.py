@@ -45,7 +45,7 @@ def sample_images(model: Model, n: int, seed: int, start: int = 0, finding: str 
         finding: what to show; default the one it was trained on.
 
     Returns:
-        float32 ``[n, H, W]`` in [0, 1].
+        float32 ``[n, H, W]``, in colour ``[n, H, W, 3]``, in [0, 1].
     """
     return make_generator(model).sample(n, model.about["finding"] if finding is None else finding, seed, start)
 
@@ -127,15 +127,16 @@ class SyntheticSet:
         return Selection(panel, audit, self.drop_memorised), ""
 
     def _audit(self, generator: Generator, seen: frozenset[str]) -> tuple[MemorisationAudit | str, Panel | None]:
-        size, finding = min(generator.size), str(self.samples.finding)
+        size, channels, finding = min(generator.size), generator.channels, str(self.samples.finding)
         if self.manifest is None:
-            return NO_MANIFEST, None if self.screening is None else self.screening.prepare(finding, size)
+            judged = None if self.screening is None else self.screening.prepare(finding, size, channels=channels)
+            return NO_MANIFEST, judged
         held_out = held_out_patients(self.manifest)
         refuse_seen(seen, held_out, find_model(self.samples.where))
         panel, about = None, load_model(self.samples.where).about
         if self.screening is not None:
-            panel = self.screening.prepare(finding, size, held_out, self.manifest, about)
-        return MemorisationAudit.of(about, self.manifest, size), panel
+            panel = self.screening.prepare(finding, size, held_out, self.manifest, about, channels)
+        return MemorisationAudit.of(about, self.manifest, size, channels), panel
 
     def _write(
         self,
@@ -146,7 +147,8 @@ class SyntheticSet:
         origin: tuple[dict[str, Any], str],
     ) -> Path:
         _sweep(out)
-        shape = (self.samples.n, *(side.stop - side.start for side in part))
+        coloured = [generator.channels] if generator.channels != 1 else []
+        shape = (self.samples.n, *(side.stop - side.start for side in part), *coloured)
         sheet = np.empty((min(self.samples.n, _SHEET_COLUMNS * _SHEET_ROWS), *shape[1:]), dtype=np.uint8)
         try:
             with atomic_path(out / "pack.npy") as temporary, temporary.open("wb") as stream:
@@ -199,7 +201,7 @@ class SyntheticSet:
         if not selection.judging and selection.audit is None:
             yield from ranges(generator, self.samples.n, self.samples.start)
             return
-        chunks = max(1, _JUDGED // (generator.chunk * generator.size[0] * generator.size[1]))
+        chunks = max(1, _JUDGED // (generator.chunk * generator.channels * generator.size[0] * generator.size[1]))
         first = self.samples.start
         end = first + (self.cap if selection.judging else 1) * self.samples.n
         while first < end and (left := self.samples.n - len(selection.numbers)):
@@ -243,7 +245,7 @@ class SyntheticSet:
             "start": self.samples.start,
             "finding": self.samples.finding,
             "n": self.samples.n,
-            "crop": None if self.crop is None else list(shape[1:]),
+            "crop": None if self.crop is None else list(shape[1:3]),
             **selection.record(names, reason),
         }
 
@@ -277,8 +279,9 @@ def _write_pngs(folder: Path, images: NDArray[np.uint8], names: Sequence[str]) -
 def _write_contact_sheet(out: Path, shown: NDArray[np.uint8]) -> None:
     from PIL import Image
 
-    height, width = shown.shape[1:]
-    sheet = np.zeros((-(-len(shown) // _SHEET_COLUMNS) * height, _SHEET_COLUMNS * width), dtype=np.uint8)
+    height, width, *coloured = shown.shape[1:]
+    high, wide = -(-len(shown) // _SHEET_COLUMNS) * height, _SHEET_COLUMNS * width
+    sheet = np.zeros((high, wide, *coloured), dtype=np.uint8)
     for place, image in enumerate(shown):
         top, left = place // _SHEET_COLUMNS * height, place % _SHEET_COLUMNS * width
         sheet[top : top + height, left : left + width] = image

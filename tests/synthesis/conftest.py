@@ -19,9 +19,11 @@ FINDINGS = ["Mass", "Edema", "Fibrosis"]
 def make_generator(tmp_path: Path) -> Callable[..., Path]:
     """Write a generator of Edema that declares the patients it saw; returns its folder."""
 
-    def make(seen: list[str], name: str = "generator", seed: int = 0, resolution: int = 16) -> Path:
+    def make(seen: list[str], name: str = "generator", seed: int = 0, resolution: int = 16, channels: int = 1) -> Path:
         torch.manual_seed(seed)
-        network = ProgressiveGenerator(resolution=resolution, latent_size=8, fmap_base=32, fmap_max=8)
+        network = ProgressiveGenerator(
+            resolution=resolution, latent_size=8, channels=channels, fmap_base=32, fmap_max=8
+        )
         about = {
             "finding": "Edema",
             "findings": FINDINGS,

@@ -100,7 +100,11 @@ def test_a_judge_says_what_its_network_says(make_judge) -> None:
 
 @pytest.mark.parametrize(
     ("about", "words"),
-    [({"contrast": "equalise"}, "contrast equalise"), ({"channels": 3}, "3 channels"), ({"size": 32}, "32 px")],
+    [
+        ({"contrast": "equalise"}, "contrast equalise"),
+        ({"channels": 3}, "1 channel .grey.; found 3"),
+        ({"size": 32}, "32 px"),
+    ],
 )
 def test_judges_that_cannot_judge(make_generator, make_judge, tmp_path: Path, about: dict, words: str) -> None:
     screening = Screening([make_judge([], **about)], ["Effusion"])
