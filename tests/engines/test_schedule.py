@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_cxraug.engines.schedule import Phase, ProgressiveSchedule, published_schedule
+from monai_cxraug.engines.schedule import (
+    FixedSchedule,
+    Phase,
+    ProgressiveSchedule,
+    infogan_schedule,
+    published_schedule,
+)
 from monai_cxraug.errors import ConfigError
 
 
@@ -199,3 +206,103 @@ def test_the_stage_changes_where_a_fade_begins_or_ends_and_nowhere_else(fade: in
         before, now = phases[seen - 1], phases[seen]
         changes = (before.resolution, before.alpha < 1) != (now.resolution, now.alpha < 1)
         assert (schedule.stage(seen) != schedule.stage(seen - 1)) == changes
+
+
+# --- networks of one size ---
+
+
+def test_networks_that_grow_are_told_where_they_stand_and_others_are_not() -> None:
+    growing = ProgressiveSchedule(8, 10, 20).at(25)
+    assert (growing.growth, growing.fade) == ({"resolution": 8, "alpha": 0.5}, {"alpha": 0.5})
+    fixed = FixedSchedule(112, 100, 8).at(25)
+    assert (fixed.growth, fixed.fade) == ({}, {})
+    assert (fixed.resolution, fixed.alpha, fixed.batch_size) == (112, 1.0, 8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(total=st.integers(1, 500), batch=st.integers(2, 70))
+def test_a_fixed_schedule_is_one_phase_of_whole_batches(total: int, batch: int) -> None:
+    schedule = FixedSchedule(28, total, batch)
+    sizes = list(schedule.batch_sizes())
+    assert set(sizes) == {batch}
+    assert sum(sizes) - batch < total <= sum(sizes)
+    assert schedule.iterations() == len(sizes)
+    assert {schedule.stage(seen) for seen in range(total)} == {0}
+    assert {schedule.at(seen) for seen in range(total)} == {schedule.at(10 * total)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((3, 10, 4), "resolution"),
+        ((28, 0, 4), "total_images"),
+        ((28, 10, 1), "batch_size"),
+        ((28, 1e4, 4), "total_images"),
+        ((28, 10, True), "batch_size"),
+        ((28.0, 10, 4), "resolution"),
+    ],
+)
+def test_a_bad_fixed_schedule_is_refused(arguments: tuple[Any, ...], name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"FixedSchedule\({name}\): must be a whole number"):
+        FixedSchedule(*arguments)
+    with pytest.raises(ConfigError, match="images_seen"):
+        FixedSchedule(28, 10, 4).at(-1)
+
+
+#: real images: batch, epochs; of the study of skin lesions.
+STUDY = {10: (8, 1000), 50: (16, 1500), 100: (64, 2000), 200: (128, 3000), 500: (128, 3500)}
+
+
+@pytest.mark.parametrize("images", STUDY)
+def test_the_study_s_numbers_are_the_study_s(images: int) -> None:
+    batch, epochs = STUDY[images]
+    schedule = infogan_schedule(112, images)
+    assert (schedule.resolution, schedule.batch_size, schedule.total_images) == (112, batch, images * epochs)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"),
+    [
+        # half way on the scale of ratios: geometric means of 10 and 1000, of 64 and 128
+        (math.isqrt(10 * 50), 8 * 2**0.5, (1000 * 1500) ** 0.5),
+        (math.isqrt(200 * 500), 128, (3000 * 3500) ** 0.5),
+    ],
+)
+def test_between_them_is_a_geometric_mean(images: int, batch: float, epochs: float) -> None:
+    schedule = infogan_schedule(112, images)
+    assert schedule.total_images == pytest.approx(images * epochs, rel=0.01)
+    assert schedule.batch_size in (2 ** math.floor(math.log2(batch)), 2 ** math.ceil(math.log2(batch)))
+
+
+@given(images=st.integers(2, 5000))
+def test_more_images_train_longer_in_batches_no_smaller(images: int) -> None:
+    now, more = (infogan_schedule(112, n) for n in (images, images + 1))
+    assert now.total_images < more.total_images
+    assert now.batch_size <= more.batch_size <= 128
+    assert now.batch_size <= images
+    assert now.batch_size == images or now.batch_size & (now.batch_size - 1) == 0
+
+
+def test_outside_the_study_the_nearest_number_holds() -> None:
+    assert infogan_schedule(112, 1197).total_images == 1197 * 3500
+    assert infogan_schedule(112, 1197).batch_size == 128
+    assert infogan_schedule(112, 5).total_images == 5 * 1000
+    assert infogan_schedule(112, 5).batch_size == 5
+
+
+def test_length_and_batch_can_be_given() -> None:
+    schedule = infogan_schedule(28, 50, total_images=640, batch_size=32)
+    assert (schedule.total_images, schedule.batch_size) == (640, 32)
+    assert infogan_schedule(28, 50, scale=0.01).total_images == 50 * 15
+
+
+@pytest.mark.parametrize("arguments", [(112, 1), (112, 2.5), (112, 50, 0), (112, 50, None, 1)])
+def test_bad_numbers_are_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ConfigError, match="whole number"):
+        infogan_schedule(*arguments)
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
+def test_bad_scales_are_refused(scale: float) -> None:
+    with pytest.raises(ConfigError, match="above 0 and finite"):
+        infogan_schedule(112, 50, scale=scale)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest
+from scipy.stats import chisquare, kstest
 
+from monai_cxraug.errors import ConfigError
 from monai_cxraug.networks.latents import (
     CENTRE,
+    CODES,
     LABELS,
     LATENTS,
+    Layout,
     draw_latents,
     draw_uniform,
+    layout_of,
     move_towards,
     normalise_latent,
     sample_latent,
@@ -139,3 +145,107 @@ def test_what_is_on_the_centre_stays() -> None:
     moved = move_towards(latents, latents[1], 0.5)
     torch.testing.assert_close(moved[1], latents[1], atol=1e-3, rtol=0)
     assert moved.isfinite().all()
+
+
+# --- codes ---
+
+CODED = Layout(6, (3, 5), 2)
+
+
+def test_without_codes_a_layout_draws_what_noise_is() -> None:
+    plain = Layout(8)
+    assert torch.equal(plain.draw(3, 7, 5), draw_latents(3, 7, 5, 8))
+    assert torch.equal(plain.draw(3, 7, 5, CENTRE), draw_latents(3, 7, 5, 8, CENTRE))
+    first, second = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    assert torch.equal(plain.sample(5, first), sample_latent(5, 8, second))
+    assert torch.equal(first.get_state(), second.get_state())  # and nothing more is drawn
+    assert (plain.size, plain.names) == (8, [])
+
+
+def test_parts_are_noise_one_hot_codes_and_continuous_codes() -> None:
+    for latents in (CODED.draw(0, 0, 300), CODED.sample(300, torch.Generator().manual_seed(0))):
+        assert latents.shape == (300, 16)
+        assert latents.dtype == torch.float32
+        noise, hot, continuous = CODED.parts(latents)
+        torch.testing.assert_close(noise.square().mean(dim=1), torch.ones(300))
+        for one, choices in zip(hot, (3, 5), strict=True):
+            assert set(one.flatten().tolist()) == {0.0, 1.0}
+            assert torch.equal(one.sum(dim=1), torch.ones(300))
+            assert chisquare(one.sum(dim=0), [300 / choices] * choices).pvalue > 0.01
+        for column in continuous.unbind(1):
+            assert kstest(column, "uniform", (-1, 2)).pvalue > 0.01
+        assert torch.corrcoef(latents.T).fill_diagonal_(0)[:6].abs().max() < 0.3  # noise tells nothing of codes
+
+
+def test_codes_come_from_a_stream_of_their_own() -> None:
+    uniform = draw_uniform(4, 2, 3, 4, CODES)
+    _, hot, continuous = CODED.parts(CODED.draw(4, 2, 3))
+    assert hot[0].argmax(dim=1).tolist() == [math.ceil(u * 3) - 1 for u in uniform[:, 0]]
+    assert hot[1].argmax(dim=1).tolist() == [math.ceil(u * 5) - 1 for u in uniform[:, 1]]
+    torch.testing.assert_close(continuous.double(), torch.from_numpy(2 * uniform[:, 2:] - 1), atol=1e-6, rtol=0)
+    assert torch.equal(CODED.draw(4, 2, 3)[:, :6], draw_latents(4, 2, 3, 6))
+    assert torch.equal(CODED.draw(4, 2, 3, CENTRE)[:, 6:], CODED.draw(4, 2, 3)[:, 6:])
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 10**9), st.integers(1, 20), st.data())
+def test_a_range_holds_the_same_coded_latents_as_any_other(seed: int, start: int, n: int, data) -> None:
+    whole = CODED.draw(seed, start, n)
+    first = data.draw(st.integers(0, n - 1))
+    count = data.draw(st.integers(1, n - first))
+    assert torch.equal(CODED.draw(seed, start + first, count), whole[first : first + count])
+
+
+def test_the_largest_uniform_number_is_the_last_category(monkeypatch: pytest.MonkeyPatch) -> None:
+    for word, expected in ((0, 0), (WORD - 1, 2)):
+        fixed = type("Fixed", (), {"random_raw": lambda self, n, word=word: [word] * n})()
+        monkeypatch.setattr(np.random, "Philox", lambda fixed=fixed, **_: fixed)
+        assert CODED.parts(CODED.draw(0, 0, 1))[1][0].argmax().item() == expected
+
+
+def test_truncation_moves_noise_and_leaves_codes() -> None:
+    latents, centre = CODED.draw(0, 0, 9), CODED.draw(1, 0, 1)[0]
+    moved = CODED.towards(latents, centre, 0.4)
+    assert torch.equal(moved[:, 6:], latents[:, 6:])
+    torch.testing.assert_close(moved[:, :6], move_towards(latents[:, :6], centre[:6], 0.4))
+    torch.testing.assert_close(CODED.normalise(3 * latents)[:, :6], latents[:, :6])
+    assert torch.equal(CODED.normalise(latents)[:, 6:], latents[:, 6:])
+
+
+def test_codes_are_fixed_by_name_and_nothing_else_changes() -> None:
+    latents = CODED.draw(0, 0, 9)
+    before = latents.clone()
+    fixed = CODED.fix(latents, {"category2": 4, "code1": -0.5})
+    assert torch.equal(latents, before)
+    assert torch.equal(fixed[:, :9], latents[:, :9])
+    assert fixed[:, 9:14].tolist() == [[0, 0, 0, 0, 1]] * 9
+    assert fixed[:, 14].tolist() == [-0.5] * 9
+    assert torch.equal(fixed[:, 15], latents[:, 15])
+    assert CODED.names == ["category1", "category2", "code1", "code2"]
+    assert [CODED.choices(name) for name in CODED.names] == [3, 5, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ({"category3": 0}, "must be one of category1, category2, code1, code2; found category3"),
+        ({"category1": 3}, "'category1': must be a whole number from 0 to 2; found 3"),
+        ({"category1": 0.5}, "from 0 to 2; found 0.5"),
+        ({"category1": -1}, "from 0 to 2; found -1"),
+    ],
+)
+def test_codes_that_are_not_there_are_refused(codes: dict[str, float], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        CODED.fix(CODED.draw(0, 0, 2), codes)
+    with pytest.raises(ConfigError, match="none"):
+        Layout(4).fix(torch.zeros(1, 4), {"code1": 0})
+
+
+@pytest.mark.parametrize("arguments", [(0,), (4, (1,)), (4, (2.0,)), (4, (), -1), (True,)])
+def test_layouts_that_cannot_be_are_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ConfigError, match="latents"):
+        Layout(*arguments)
+
+
+def test_a_network_s_layout_is_its_own_or_noise() -> None:
+    assert layout_of(SimpleNamespace(latent_size=7)) == Layout(7)
+    assert layout_of(SimpleNamespace(latent_size=16, layout=CODED)) is CODED
