@@ -1,7 +1,8 @@
 """A synthetic set as DICOM: Secondary Capture images that say that they are synthetic, of no patient.
 
 Type ``DERIVED\\SECONDARY``, Synthetic Data (0008,001C) YES, Conversion Type SYN, the generator as synthesising
-equipment, identifiers of their own. The same set gives the same files, byte for byte.
+equipment, identifiers of their own. The same set gives the same files, byte for byte. Grey pictures are MONOCHROME2,
+those in colour RGB by pixel (PS3.3 C.7.6.3), of which nothing says that they show a chest.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = "cxraug.synthetic_dicom/1"
 TABLE, ABOUT = "exported.csv", "exported.json"
 DESCRIPTION: Final = "SYNTHETIC chest radiographs, no patient"
+COLOUR_DESCRIPTION: Final = "SYNTHETIC pictures, no patient"
 STUDY_ID: Final = "SYNTHETIC"
 _LOCK: Final = ".export.lock"
 #: letters of a long string (LO).
@@ -66,7 +68,7 @@ class SyntheticSet:
 
         Raises:
             CxrAugError: no such set.
-            StateError: an image in it is not synthetic.
+            StateError: an image in it is not synthetic, or has 16 bits a colour.
         """
         manifest = read_manifest(path)
         folder = manifest.path.parent
@@ -75,6 +77,9 @@ class SyntheticSet:
             raise StateError(manifest.path, rule, f"source {unlike[0]!r}", mend)
         provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
         pack = Pack(folder, manifest)
+        if pack.channels == 3 and pack.array.itemsize > 1:
+            rule, mend = "a picture in colour must have 8 bits a channel", "sample it with --depth 8"
+            raise StateError(folder / "pack.npy", rule, "16", mend)
         parts = [manifest.hash(), file_hash(folder / "pack.npy"), content_hash(provenance)]
         return cls(manifest, pack, provenance, content_hash(parts)[:16])
 
@@ -106,7 +111,7 @@ class SyntheticSet:
         picture = self.pack.array[row]
         capture = SCImage(
             picture,
-            "MONOCHROME2",
+            "MONOCHROME2" if self.pack.channels == 1 else "RGB",
             picture.dtype.itemsize * 8,
             "PATIENT",
             study_instance_uid=self.study,
@@ -146,7 +151,7 @@ class SyntheticSet:
         )
 
     def _describe(self, capture: Any, name: str) -> None:
-        """Say that nobody was radiographed, and take away what the clock said: equal sets give equal files."""
+        """Say that it shows nobody, and take away what the clock said: equal sets give equal files."""
         for keyword in _CLOCKS:
             if keyword in capture:
                 delattr(capture, keyword)
@@ -157,12 +162,16 @@ class SyntheticSet:
         capture.ImageType = ["DERIVED", "SECONDARY"]
         capture.ConversionType = "SYN"  # synthetic image (PS3.3 C.8.6.1)
         capture.PatientName = capture.PatientID = capture.PatientBirthDate = capture.PatientSex = ""
-        capture.StudyDescription = DESCRIPTION
         capture.PatientOrientation = None
-        capture.BodyPartExamined = "CHEST"
         capture.BurnedInAnnotation = "NO"
         capture.LossyImageCompression = "00"
-        capture.DerivationDescription = "Synthesised by a generative network; nobody was radiographed."
+        capture.StudyDescription, taken = COLOUR_DESCRIPTION, "photographed"
+        if self.pack.channels != 1:
+            capture.Laterality = ""  # where no body part is named, it may be a paired one (PS3.3 C.7.3.1)
+        else:
+            capture.BodyPartExamined = "CHEST"
+            capture.StudyDescription, taken = DESCRIPTION, "radiographed"
+        capture.DerivationDescription = f"Synthesised by a generative network; nobody was {taken}."
         capture.ImageComments = f"SYNTHETIC {name}"
 
 

@@ -56,7 +56,7 @@ class Prepared:
             raise InputError(path, "must be a readable pack", str(error), "prepare the data again") from None
         if len(pack) != len(self.rows) or pack.ndim not in (3, 4) or pack.dtype not in (np.uint8, np.uint16):
             found = f"{pack.dtype} {pack.shape} for {len(self.rows)} rows"
-            raise StateError(path, "must be uint8 or uint16 [N, H, W], a picture for each row", found)
+            raise StateError(path, "must be uint8 or uint16 [N, H, W] or [N, H, W, 3], a picture for each row", found)
         taken: NDArray[np.uint8 | np.uint16] = pack[list(chosen)]
         return (taken >> 8 if taken.dtype == np.uint16 else taken).astype(np.uint8)
 

@@ -184,6 +184,9 @@ class _Inputs:
         self.networks: list[Distorter] = load_distorters(settings.networks) if settings.networks else []
         self.avoided = frozenset().union(*(network.patients_seen for network in self.networks))
         self.synthetic = PackRows(settings.synthetic) if settings.synthetic else None
+        for rows in (self.rows, self.synthetic):
+            if rows is not None:
+                rows.pack.require_channels(1)  # distortions, distances and pages are those of radiographs
 
     @property
     def hashes(self) -> dict[str, Any]:

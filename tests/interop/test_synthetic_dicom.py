@@ -22,10 +22,17 @@ PATIENTS = ("Kowalski^Jan", "PAT-4711")
 GENERATOR = "ef" * 32
 
 
-def write_set(folder: Path, count: int = 3, depth: int = 8, seed: int = 0, source: str = "synthetic") -> Path:
+def write_set(
+    folder: Path,
+    count: int = 3,
+    depth: int = 8,
+    seed: int = 0,
+    source: str = "synthetic",
+    shape: tuple[int, ...] = (16, 12),
+) -> Path:
     """A synthetic set as ``cxraug sample`` writes it, from noise; rectangular, as a crop makes it."""
     folder.mkdir(parents=True)
-    pictures = np.random.default_rng(seed).integers(0, 2**depth, (count, 16, 12)).astype(f"uint{depth}")
+    pictures = np.random.default_rng(seed).integers(0, 2**depth, (count, *shape)).astype(f"uint{depth}")
     names = [f"Edema-{seed}-{number:06d}" for number in range(count)]
     write_pack(folder, pictures, names)
     rows = [{"image": name, "split": "train", "source": source} for name in names]
@@ -59,6 +66,33 @@ def test_files_are_valid(tmp_path: Path, depth: int) -> None:
     ExportSet(write_set(tmp_path / "set", depth=depth), tmp_path / "out").run()
     for path in (tmp_path / "out").glob("*.dcm"):
         require_valid(path)
+
+
+@pytest.mark.parametrize("shape", [(16, 12, 3), (15, 11, 3)])
+def test_pictures_in_colour(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    made = write_set(tmp_path / "set", shape=shape)
+    ExportSet(made, tmp_path / "out").run()
+    for dataset, picture in zip(exported(tmp_path / "out"), np.load(made / "pack.npy"), strict=True):
+        np.testing.assert_array_equal(dataset.pixel_array, picture)
+        assert (dataset.PhotometricInterpretation, dataset.SamplesPerPixel, dataset.PlanarConfiguration) == (
+            "RGB",
+            3,
+            0,
+        )
+        assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation) == (8, 8, 7, 0)
+        said = " ".join(str(element.value) for element in dataset if element.VR != "OB")
+        assert "CHEST" not in said.upper()
+        assert "radiograph" not in said
+        assert dataset[0x0008, 0x001C].value == "YES"
+    for path in (tmp_path / "out").glob("*.dcm"):
+        require_valid(path)
+
+
+def test_deep_colour_is_refused(tmp_path: Path) -> None:
+    made = write_set(tmp_path / "set", depth=16, shape=(16, 12, 3))
+    with pytest.raises(StateError, match="must have 8 bits a channel; found 16; sample it with --depth 8"):
+        ExportSet(made, tmp_path / "out").run()
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_say_that_they_are_synthetic(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from monai_cxraug.data.manifest import Manifest, make_columns
+from monai_cxraug.data.manifest import Manifest, make_columns, read_manifest
 from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, LeakageError, StateError
 from monai_cxraug.study import build
@@ -244,6 +245,19 @@ def test_same_seed_same_study(images: Path, networks: str, tmp_path: Path) -> No
     assert one.trials == two.trials
     assert one.identity == two.identity
     assert built(images, tmp_path / "other", networks=networks, seed=1).trials != one.trials
+
+
+def test_pictures_in_colour_are_refused(images: Path, synthetic: Path, tmp_path: Path) -> None:
+    def colour(path: Path, name: str) -> Path:
+        folder = Path(shutil.copytree(path.parent, tmp_path / name))
+        stored = np.load(folder / "pack.npy")
+        write_pack(folder, np.stack([stored] * 3, axis=3), list(read_manifest(folder)["image"]))
+        return folder / "manifest.csv"
+
+    with pytest.raises(ConfigError, match=r"must have 1 channel .*without --colour"):
+        built(colour(images, "real"), tmp_path)
+    with pytest.raises(ConfigError, match=r"must have 1 channel"):
+        built(images, tmp_path, pictures=12, synthetic=colour(synthetic, "made"))
 
 
 def test_one_task_does_not_depend_on_another(images: Path, synthetic: Path, tmp_path: Path) -> None:
