@@ -61,20 +61,20 @@ def test_shapes(resolution: int, channels: int) -> None:
     assert part.shape == wanted_part.shape == (2, channels, resolution // 2, resolution // 2)
 
 
-@pytest.mark.parametrize("resolution", [128, 224, 256, 512, 896, 1024])
+@pytest.mark.parametrize("resolution", [128, 224, 256, 512])
 def test_large_ones_are_drawn_at_sixteen_times_the_features(resolution: int) -> None:
-    with torch.device("meta"):
-        generator, critic = FastGenerator(resolution, channels=3), FastDiscriminator(resolution, channels=3)
-        images = generator(torch.zeros(2, 256))
+    generator, critic = FastGenerator(resolution, LATENT, width=1), FastDiscriminator(resolution, width=1)
+    with torch.no_grad():
+        images = generator(torch.randn(2, LATENT))
         scores, encoding = critic.judge(images)
         pairs = critic.redraw(images, encoding, torch.zeros(2))
-    assert images.shape == (2, 3, resolution, resolution)
+    assert images.shape == (2, 1, resolution, resolution)
     assert scores.shape == (2,)
     side = generator.side
-    assert encoding.fine.shape[1:] == (64 * 4, 4 * side, 4 * side)
-    assert encoding.coarse.shape[1:] == (64 * 8, 2 * side, 2 * side)
+    assert encoding.fine.shape[1:] == (4, 4 * side, 4 * side)
+    assert encoding.coarse.shape[1:] == (8, 2 * side, 2 * side)
     for (drawn, wanted), most in zip(pairs, (resolution, resolution // 2), strict=True):
-        assert drawn.shape == wanted.shape == (2, 3, min(32 * side, most), min(32 * side, most))
+        assert drawn.shape == wanted.shape == (2, 1, min(32 * side, most), min(32 * side, most))
 
 
 def test_links_are_the_papers_at_256_px_and_shorter_where_there_are_few() -> None:
@@ -89,8 +89,7 @@ def test_links_are_the_papers_at_256_px_and_shorter_where_there_are_few() -> Non
 
 
 def test_channels_are_the_papers() -> None:
-    with torch.device("meta"):
-        generator, critic = FastGenerator(1024), FastDiscriminator(256)
+    generator, critic = FastGenerator(1024), FastDiscriminator(256)
     widths = [block.norm.num_features // 2 for block in generator.blocks]
     assert [generator.norm.num_features // 2, *widths] == [1024, 512, 256, 128, 128, 64, 32, 16, 8]
     assert [block.direct.norm.num_channels for block in critic.blocks] == [64, 128, 128, 256, 512]
@@ -104,11 +103,12 @@ def singular(weight: Array) -> Array:
     return weight / np.linalg.svd(weight.reshape(len(weight), -1), compute_uv=False)[0]
 
 
-def settle(network: nn.Module, *given: Any) -> None:
-    """Rounds until the power method stands; running statistics move too."""
-    for _ in range(300):
-        network(*given)
-    network.eval()
+@torch.no_grad()
+def settle(network: nn.Module) -> None:
+    """Put the power method where it would end."""
+    for module in network.eval().modules():
+        if hasattr(module, "direction"):
+            module.direction.copy_(torch.linalg.svd(module.weight.flatten(1)).U[:, 0])
 
 
 @pytest.mark.parametrize("side", [4, 7])
@@ -116,7 +116,7 @@ def test_skip_excitation_is_the_formula(side: int) -> None:
     torch.manual_seed(0)
     early, late = torch.randn(2, 3, 2 * side, 2 * side).double(), torch.randn(2, 5, 3, 3).double()
     layer = SkipExcitation(side, 3, 5).double()
-    settle(layer, early, late)
+    settle(layer)
     first, second = (singular(weight.detach().numpy()) for weight in (layer.mix.weight, layer.weigh.weight))
     pooled = early.numpy().reshape(2, 3, side, 2, side, 2).mean(axis=(3, 5))  # [N, C, s, s]
     mixed = np.einsum("ncij,dcij->nd", pooled, first)
@@ -169,7 +169,7 @@ def gate(w: Weights, name: str, early: Tensor, late: Tensor) -> Tensor:
 def test_the_generator_is_the_formula() -> None:
     generator = make(32)[0].double()
     z = torch.randn(5, LATENT, dtype=torch.float64)
-    settle(generator, z)
+    settle(generator)
     w = state(generator)
     x = z / z.square().mean(dim=1, keepdim=True).sqrt()
     dense = torch.from_numpy(singular(w["dense.weight"].numpy()))
@@ -178,7 +178,7 @@ def test_the_generator_is_the_formula() -> None:
     x16 = gate(w, "gates.0", x4, glu(by_batch(w, "blocks.1.norm", conv(w, "blocks.1.conv", up(x8), padding=1))))
     x32 = gate(w, "gates.1", x8, glu(by_batch(w, "blocks.2.norm", conv(w, "blocks.2.conv", up(x16), padding=1))))
     expected = (torch.tanh(conv(w, "to_image", x32, padding=1)) + 1) / 2
-    torch.testing.assert_close(generator(z), expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(generator(z), expected, rtol=1e-9, atol=1e-10)
 
 
 def layer(w: Weights, name: str, x: Tensor, **options: int) -> Tensor:
@@ -200,22 +200,21 @@ def draw(w: Weights, name: str, x: Tensor, doublings: int) -> Tensor:
 def test_the_discriminator_and_its_decoders_are_the_formula() -> None:
     critic = make(32)[1].double()
     images = torch.rand(3, 1, 32, 32, dtype=torch.float64)
-    for _ in range(300):
-        critic.redraw(images, critic.judge(images)[1], torch.rand(3))
-    w = state(critic.eval())
+    settle(critic)
+    w = state(critic)
     x32 = F.leaky_relu(conv(w, "entry.0", 2 * images - 1, padding=1), 0.2)
     x16 = down(w, "blocks.0", x32)
     x8 = gate(w, "gates.0", x32, down(w, "blocks.1", x16))
     expected = conv(w, "score", layer(w, "mix", x8)).mean(dim=(1, 2, 3))
     scores, encoding = critic.judge(images)
-    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-10)
     chance = torch.tensor([0.0, 0.5, 0.999])  # of 9 x 9 places: the first, the middle, the last
     corners = [(0, 0), (4, 4), (8, 8)]
     (whole, wanted), (part, wanted_part) = critic.redraw(images, encoding, chance)
     assert torch.equal(wanted, images)
-    torch.testing.assert_close(whole, draw(w, "whole", x8, 2), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(whole, draw(w, "whole", x8, 2), rtol=1e-9, atol=1e-10)
     cut = torch.stack([x16[k, :, i : i + 8, j : j + 8] for k, (i, j) in enumerate(corners)])
-    torch.testing.assert_close(part, draw(w, "detail", cut, 1), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(part, draw(w, "detail", cut, 1), rtol=1e-9, atol=1e-10)
     shown = [images[k, :, 2 * i : 2 * i + 16, 2 * j : 2 * j + 16] for k, (i, j) in enumerate(corners)]
     assert torch.equal(wanted_part, torch.stack(shown))
 
