@@ -29,8 +29,9 @@ class Making:
     """How the synthetic images of an arm are made.
 
     Args:
-        origin: ``gan``: a generator for each finding and seed; ``filtered_gan``: one that is trained on the training
-            images and their filtered copies; ``external``: images made elsewhere, which the experiment file names.
+        origin: one of :data:`GENERATORS`, a generator for each finding and seed; ``filtered_gan``: a PGGAN that is
+            trained on the training images and their filtered copies; ``external``: images made elsewhere, which the
+            experiment file names.
         screened: whether judges reject some of them; see :class:`~monai_cxraug.experiments.experiment.Screening`.
     """
 
@@ -80,6 +81,10 @@ def _synthetic(additions: Additions) -> dict[str, Any]:
     return {"synthetic": list(additions.synthetic)}
 
 
+#: origins whose images a generator of ours makes, trained on the training images alone; the first is the PGGAN.
+GENERATORS: Final = ("gan", "infogan", "dcgan", "fastgan")
+
+
 ARMS: dict[str, Arm] = {
     "plain": Arm("real images as they are"),
     "weighted_loss": Arm("cross-entropy that weighs present and absent findings alike", overlays=("loss_alpha",)),
@@ -111,6 +116,14 @@ ARMS: dict[str, Arm] = {
         adds_images=True,
     ),
     "gan": Arm("synthetic images of each studied finding", _synthetic, adds_images=True, making=Making()),
+    **{
+        name: Arm(f"synthetic images of {what}", _synthetic, adds_images=True, making=Making(name))
+        for name, what in {
+            "infogan": "an InfoGAN, which learns codes for what varies",
+            "dcgan": "a DCGAN",
+            "fastgan": "a GAN for few images, as FastGAN is",
+        }.items()
+    },
     "filtered_gan": Arm(
         "synthetic images of generators that were trained on filtered copies too",
         _synthetic,

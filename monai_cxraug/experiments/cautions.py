@@ -58,8 +58,9 @@ def idle_screening(plan: Plan, made: Sequence[Row]) -> list[str]:
 
 def permuted_columns(plan: Plan, tables: Mapping[str, Predictions]) -> list[str]:
     """Say which label columns fit each other's scores better than their own: published tables have been wrong there."""
-    most = max(plan.experiment.fractions)
-    chosen = [tables[cell.id] for cell in plan.cells if (cell.arm, cell.fraction) == (plan.cells[0].arm, most)]
+    arm = plan.cells[0].arm
+    most = max(cell.fraction for cell in plan.cells if cell.arm == arm)
+    chosen = [tables[cell.id] for cell in plan.cells if (cell.arm, cell.fraction) == (arm, most)]
     first = chosen[0]
     found = find_permutations(np.stack([table.probs for table in chosen]), first.labels, first.patients)
     return [_sentence(one.describe(first.findings)) for one in found]

@@ -49,8 +49,22 @@ def load_experiment(
         _override(document, setting)
     if substitute:
         document = _substitute(document, where)
+    _refuse_two_axes(document, where)
     refuse_active({key: value for key, value in document.items() if substitute or key != "data"}, where)
     return make_experiment(document, where)
+
+
+def _refuse_two_axes(document: Mapping[str, Any], where: str) -> None:
+    """A grid over numbers of real images has no fractions and no ratios beside them."""
+    if document.get("top_up") is None:
+        return
+    endpoint = document.get("endpoint")
+    inner = endpoint if isinstance(endpoint, Mapping) else {}
+    places = {"fractions": document, "ratios": document, "endpoint.fraction": inner, "endpoint.ratio": inner}
+    for key, place in places.items():
+        if place.get(key.rpartition(".")[2]) is not None:
+            mend = "leave it out; 'top_up.real' and 'endpoint.real' say how many real images there are"
+            raise ConfigError(f"{where} key '{key}'", "says nothing beside 'top_up'", "a value", mend)
 
 
 def _merge(document: Mapping[str, Any], overlay: Mapping[str, Any], where: str) -> dict[str, Any]:

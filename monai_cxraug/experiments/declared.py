@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ def record_endpoint(run: Path, experiment: Experiment) -> None:
         experiment: what is declared now, before anything of it is run.
     """
     entries = _read(run)
-    endpoint = asdict(experiment.endpoint)
+    endpoint = experiment.document()["endpoint"]
     if entries and entries[-1]["endpoint"] == endpoint:
         return
     cells = len(list(run.glob("cells/*/run.json")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from monai_cxraug.data.filtered import FilterAugment
 from monai_cxraug.data.manifest import Where
@@ -15,6 +15,13 @@ from monai_cxraug.experiments.arms import find_arm
 from monai_cxraug.metrics.operating import YOUDEN, parse_rule
 
 T = TypeVar("T")
+
+#: a number of real images, or :data:`ALL`.
+Count = int | str
+#: every real image, for a count.
+ALL: Final = "all"
+#: keys that are left out of a document where they say nothing, so that files of older experiments stay as they are.
+_LATER: Final = {"budget": ("generators",), "endpoint": ("real",), "published": ("real", "accuracy")}
 
 
 @dataclass(frozen=True)
@@ -87,11 +94,13 @@ class Budget:
     """What training may cost; the same for every arm.
 
     Args:
-        generator: settings of the generator bundle's training, for example ``total_images``.
+        generator: settings of the generator bundle's training, for example ``total_images``, of a PGGAN.
         classifier: settings of the classifier bundle's training, for example ``steps``.
         recipe: overlay of the classifier bundle that every cell trains with, such as ``recipe_sgd``; None for none.
         threads: CPU threads of every stage, pinned because sums depend on how they are divided.
         replicates: bootstrap replicates of every interval.
+        generators: ``gan``, ``infogan``, ``dcgan`` or ``fastgan`` to settings of its training; those of ``gan`` take
+            the place of ``generator``'s.
     """
 
     generator: Mapping[str, Any] = field(default_factory=dict)
@@ -99,6 +108,7 @@ class Budget:
     recipe: str | None = None
     threads: int = 2
     replicates: int = 2000
+    generators: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,25 @@ class Screening:
 
 
 @dataclass(frozen=True)
+class TopUp:
+    """A grid over numbers of real images: the studied finding is cut to each of them, and filled up again (system C).
+
+    Images are cut patient by patient, so that a smaller number is part of a larger one of the same seed. Every arm that
+    adds images fills up to one total, by duplicates, filtered copies or synthetic images; where nothing is to be added
+    it has no cell.
+
+    Args:
+        finding: the studied one.
+        real: numbers of real images, or ``all``.
+        total: images in the end, real and added; default all real images of the training set.
+    """
+
+    finding: str
+    real: Sequence[Count]
+    total: int | None = None
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """The primary comparison, declared before the run.
 
@@ -133,6 +162,8 @@ class Endpoint:
         metric: ``auroc``.
         fraction: fraction of the training patients; default the largest.
         ratio: synthetic images per real positive; default the first.
+        real: in a grid over numbers of real images, in place of both: one of them; default the largest at which both
+            arms are trained.
     """
 
     arm: str
@@ -141,23 +172,28 @@ class Endpoint:
     metric: str = "auroc"
     fraction: float | None = None
     ratio: float | None = None
+    real: Count | None = None
 
 
 @dataclass(frozen=True)
 class Published:
-    """AUROCs that others have reported for an arm; the report prints them beside those of the run.
+    """What others have reported for an arm; the report prints it beside the values of the run.
 
     Args:
         arm: arm of ours that did what theirs did.
-        auroc: finding to the reported value, in [0, 1].
+        auroc: finding to the reported AUROC, in [0, 1].
         fraction: share of the training patients.
         source: who reported them, for the reader.
+        real: in place of the fraction, real images of the finding, or ``all``.
+        accuracy: finding to the reported accuracy, in [0, 1].
     """
 
     arm: str
     auroc: Mapping[str, float]
     fraction: float = 1.0
     source: str = ""
+    real: Count | None = None
+    accuracy: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,6 +219,7 @@ class Experiment:
         external: finding to a folder of images made elsewhere, for the arm ``external``.
         allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
         published: what others have reported, to stand beside the results; nothing is computed from it.
+        top_up: a grid over numbers of real images, in place of ``fractions`` and ``ratios``.
     """
 
     name: str
@@ -202,10 +239,17 @@ class Experiment:
     external: Mapping[str, str] = field(default_factory=dict)
     allow_synthetic_majority: bool = False
     published: Sequence[Published] = ()
+    top_up: TopUp | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the experiment as plain values."""
-        return asdict(self)
+        values = asdict(self)
+        for key, names in _LATER.items():
+            for entry in values[key] if key == "published" else [values[key]]:
+                for name in names:
+                    if not entry[name]:
+                        del entry[name]
+        return {key: value for key, value in values.items() if key != "top_up" or value is not None}
 
 
 def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
@@ -225,6 +269,7 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
         "endpoint": _maker(Endpoint),
         "screening": _maker(Screening),
         "published": _published,
+        "top_up": _maker(TopUp),
     }
     for key, make in nested.items():
         if values.get(key) is not None or (key == "endpoint" and key in values):
@@ -285,6 +330,7 @@ def _check(experiment: Experiment, where: str) -> None:
         raise ConfigError(f"{where} key 'endpoint.metric'", "must be auroc", repr(experiment.endpoint.metric))
     parse_rule(experiment.threshold, f"{where} key 'threshold'")
     _check_made(experiment, where)
+    _check_top_up(experiment, where)
     for number, entry in enumerate(experiment.published, start=1):
         _check_published(entry, f"{where} key 'published' entry {number}")
     for role, spec in experiment.data.roles().items():
@@ -298,12 +344,52 @@ def _check(experiment: Experiment, where: str) -> None:
 
 def _check_published(entry: Published, where: str) -> None:
     find_arm(str(entry.arm), f"{where} 'arm'")
-    require_mapping(entry.auroc, f"{where} 'auroc'")
-    for finding, value in entry.auroc.items():
-        if not (_is_number(value) and 0 <= value <= 1):
-            raise ConfigError(f"{where} 'auroc' of {finding!r}", "must be a number from 0 to 1", repr(value), "mend it")
+    for key, reported in (("auroc", entry.auroc), ("accuracy", entry.accuracy)):
+        require_mapping(reported, f"{where} {key!r}")
+        for finding, value in reported.items():
+            if not (_is_number(value) and 0 <= value <= 1):
+                rule = "must be a number from 0 to 1"
+                raise ConfigError(f"{where} {key!r} of {finding!r}", rule, repr(value), "mend it")
     if not (_is_number(entry.fraction) and 0 < entry.fraction <= 1):
         raise ConfigError(f"{where} 'fraction'", "must be above 0 and at most 1", repr(entry.fraction), "mend it")
+
+
+def _check_top_up(experiment: Experiment, where: str) -> None:
+    """Counts belong to an experiment over counts, and to its one finding."""
+    declared = experiment.top_up
+    counts = {"endpoint.real": experiment.endpoint.real}
+    counts |= {f"published' entry {k} 'real": one.real for k, one in enumerate(experiment.published, start=1)}
+    for key, count in counts.items():
+        if count is None:
+            continue
+        if declared is None:
+            mend = "add 'top_up: {finding: …, real: [10, 50, all]}', or give 'fraction'"
+            raise ConfigError(f"{where} key '{key}'", "belongs to a grid over 'top_up'", repr(count), mend)
+        _require_count(count, f"{where} key '{key}'")
+    if declared is None:
+        return
+    if list(experiment.findings) != [declared.finding]:
+        rule = f"must be the one studied finding ({', '.join(experiment.findings)})"
+        raise ConfigError(f"{where} key 'top_up.finding'", rule, repr(declared.finding), "study it alone")
+    if not isinstance(declared.real, list | tuple) or not declared.real:
+        rule = f"must be a list of numbers of real images, or {ALL}"
+        raise ConfigError(f"{where} key 'top_up.real'", rule, repr(declared.real), f"for example [10, 50, 100, {ALL}]")
+    for count in declared.real:
+        _require_count(count, f"{where} key 'top_up.real'")
+    if len({*declared.real}) < len(declared.real):
+        raise ConfigError(f"{where} key 'top_up.real'", "a count may stand once", repr(declared.real), "mend it")
+    if declared.total is not None and not _is_count(declared.total):
+        rule = "must be a whole number of at least 1, or null for all real images"
+        raise ConfigError(f"{where} key 'top_up.total'", rule, repr(declared.total), "mend it")
+
+
+def _require_count(count: object, where: str) -> None:
+    if count != ALL and not _is_count(count):
+        raise ConfigError(where, f"must be a whole number of at least 1, or {ALL}", repr(count), "mend it")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _check_made(experiment: Experiment, where: str) -> None:

@@ -21,6 +21,7 @@ from monai_cxraug.experiments.plan import CellPlan, GeneratorPlan, Plan, StagePl
 from monai_cxraug.experiments.stage import read_timing
 from monai_cxraug.experiments.stages import Hand, Training
 from monai_cxraug.metrics.power import Assumptions, PlannedEffect, planned_effect
+from monai_cxraug.synthesis.lengths import planned_length
 
 SCHEMA: Final = "cxraug.forecast/1"
 FILE: Final = "forecast.json"
@@ -95,6 +96,7 @@ class Forecast:
             "missing": missing_controls(experiment.arms),
             "arms": cells,
             "fractions": list(experiment.fractions),
+            "scale": self.plan.scale and self.plan.scale.document(),
             "ratios": list(experiment.ratios),
             "seeds": list(experiment.seeds),
             "threads": experiment.budget.threads,
@@ -139,18 +141,23 @@ def forecast(
 
 
 def _share(hand: Hand, kind: str, stages: Sequence[StagePlan]) -> Share:
-    done = [one for one in stages if hand.stage(one).done]
     images = sum(_images(hand, one) for one in stages)
-    return Share(kind, len(stages), len(done), images, _seconds(hand, done, [one for one in stages if one not in done]))
+    done = [one for one in stages if hand.stage(one).done]
+    networks: dict[str, list[StagePlan]] = {}
+    for one in stages:
+        networks.setdefault(one.origin if isinstance(one, GeneratorPlan) else "", []).append(one)
+    times = [_seconds(hand, some, [one for one in some if one in done]) for some in networks.values()]
+    seconds = None if None in times else sum(time for time in times if time is not None)
+    return Share(kind, len(stages), len(done), images, seconds)
 
 
 def _images(hand: Hand, one: StagePlan) -> int:
     if isinstance(one, SyntheticPlan):
         return one.n
     settings = _effective(hand, one)
-    return int(
-        settings["total_images"] if isinstance(one, GeneratorPlan) else settings["steps"] * settings["batch_size"]
-    )
+    if isinstance(one, GeneratorPlan):
+        return planned_length(settings, one.images)[0]
+    return int(settings["steps"] * settings["batch_size"])
 
 
 def _effective(hand: Hand, one: Training) -> Mapping[str, Any]:
@@ -160,7 +167,9 @@ def _effective(hand: Hand, one: Training) -> Mapping[str, Any]:
     return {**{key: value for content in brought for key, value in content.items()}, **work.settings}
 
 
-def _seconds(hand: Hand, done: Sequence[StagePlan], open_: Sequence[StagePlan]) -> float | None:
+def _seconds(hand: Hand, stages: Sequence[StagePlan], done: Sequence[StagePlan]) -> float | None:
+    """Expected time of what is not done of stages that train one kind of network."""
+    open_ = [one for one in stages if one not in done]
     if not open_:
         return 0.0
     if done:
@@ -196,10 +205,13 @@ def _rehearse(hand: Hand, one: Training) -> _Pace:
     """Train a little, then a little more, in a folder of its own."""
     settings = _effective(hand, one)
     batch = settings["batch_size"]
+    changes: list[dict[str, Any]]
     if isinstance(one, GeneratorPlan):
+        batch = planned_length(settings, one.images)[1]
         lengths = [count * batch for count in _BATCHES]
-        phases = {"fade_images": 0, "stable_images": batch}
-        changes = [{"total_images": length + 4 * batch, **phases} for length in lengths]
+        growing = "fade_images" in settings
+        phases = {"fade_images": 0, "stable_images": batch} if growing else {"batch_size": batch}
+        changes = [{"total_images": length + 4 * batch * growing, **phases} for length in lengths]
     else:
         lengths = [steps * batch for steps in _STEPS]
         changes = [{"steps": steps, "epoch_length": _STEPS[0]} for steps in _STEPS]
@@ -227,7 +239,7 @@ def _prospects(plan: Plan, assumed: Assumptions) -> Iterator[Prospect]:
     known = PackRows(plan.manifests["train"], train.split, train.where, experiment.findings)
     labels, patients = judged.label_matrix(), [str(one) for one in judged.manifest["patient_id"][judged.rows]]
     positives = dict(zip(experiment.findings, known.count(1), strict=True))
-    family = len(experiment.findings) * len(experiment.fractions)
+    family = len(experiment.findings) * len(_compared(plan))
     columns: dict[str, Any] = {name: labels[:, k] for k, name in enumerate(experiment.findings)}
     if len(experiment.findings) > 1:
         columns["macro"] = labels
@@ -237,3 +249,12 @@ def _prospects(plan: Plan, assumed: Assumptions) -> Iterator[Prospect]:
         )
         counted = int((~np.isnan(column.reshape(len(column), -1))).any(axis=1).sum())
         yield Prospect(name, positives.get(name, sum(positives.values())), counted, alone, among)
+
+
+def _compared(plan: Plan) -> set[float]:
+    """Fractions at which both arms of the endpoint are trained."""
+    endpoint = plan.experiment.endpoint
+    ours, theirs = (
+        {cell.fraction for cell in plan.cells if cell.arm == arm} for arm in (endpoint.arm, endpoint.reference)
+    )
+    return ours & theirs

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import StateError
+from monai_cxraug.experiments.axis import Scale
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, make_experiment
 
 SCHEMA: Final = "cxraug.plan/2"
@@ -25,6 +26,8 @@ class GeneratorPlan:
     """One generator: a finding, on a fraction of the training patients, with a seed.
 
     ``filtered``: on filtered copies too. ``images`` counts what it is trained on; 0 where an older plan does not say.
+    ``limit`` is the number of real images of the finding that stay, in a grid over such numbers; the fraction is then
+    their share. ``origin`` says what network it is: a key of :data:`~monai_cxraug.experiments.arms.GENERATORS`.
     """
 
     kind: ClassVar[str] = "generator"
@@ -38,6 +41,8 @@ class GeneratorPlan:
     filtered: bool = False
     images: int = 0
     key: str = ""
+    limit: Mapping[str, int] = field(default_factory=dict)
+    origin: str = "gan"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class JudgePlan:
     fold: int
     folds: int
     key: str = ""
+    limit: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class SyntheticPlan:
     seed: int
     judges: Sequence[str] = ()
     key: str = ""
+    limit: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class CellPlan:
     counts: Mapping[str, int]
     synthetic: Sequence[str]
     key: str = ""
+    limit: Mapping[str, int] = field(default_factory=dict)
 
 
 StagePlan = GeneratorPlan | JudgePlan | SyntheticPlan | CellPlan
@@ -103,6 +111,7 @@ class Plan:
         manifests: role to the path of its manifest.
         classes: findings that the classifiers learn.
         smoke: whether the bundles' smoke overlays are used.
+        scale: how many real images each fraction stands for, in a grid over such numbers.
     """
 
     experiment: Experiment
@@ -113,6 +122,7 @@ class Plan:
     cells: Sequence[CellPlan]
     judges: Sequence[JudgePlan] = field(default=())
     smoke: bool = False
+    scale: Scale | None = None
 
     def stages(self) -> Iterator[StagePlan]:
         """Every stage, each after those that it needs."""
@@ -141,12 +151,18 @@ class Plan:
                 "findings": list(experiment.findings),
                 "classes": list(self.classes),
                 "smoke": self.smoke,
-                "generators": [asdict(one) for one in self.generators],
-                "judges": [asdict(one) for one in self.judges],
-                "synthetic": [asdict(one) for one in self.synthetic],
-                "cells": [asdict(one) for one in self.cells],
+                **({"scale": self.scale.document()} if self.scale else {}),
+                "generators": [_values(one) for one in self.generators],
+                "judges": [_values(one) for one in self.judges],
+                "synthetic": [_values(one) for one in self.synthetic],
+                "cells": [_values(one) for one in self.cells],
             },
         )
+
+
+def _values(one: StagePlan) -> dict[str, Any]:
+    """A stage as plain values; later keys are left out where they say nothing, so that older plans stay as they are."""
+    return {key: value for key, value in asdict(one).items() if (key, value) not in (("limit", {}), ("origin", "gan"))}
 
 
 def stage_folder(run: Path, one: StagePlan) -> Path:
@@ -177,6 +193,7 @@ def read_plan(run: Path) -> Plan:
         [CellPlan(**entry) for entry in document["cells"]],
         [JudgePlan(**entry) for entry in document.get("judges", [])],
         bool(document.get("smoke", False)),
+        Scale.parse(document.get("scale")),
     )
 
 

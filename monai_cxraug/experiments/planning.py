@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.mixing import evaluation_patients
 from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, LeakageError
-from monai_cxraug.experiments.arms import Making, find_arm
-from monai_cxraug.experiments.experiment import Experiment
+from monai_cxraug.experiments.arms import GENERATORS, Making, find_arm
+from monai_cxraug.experiments.axis import Scale, place_counts, top_up_total
+from monai_cxraug.experiments.experiment import ALL, Experiment
 from monai_cxraug.experiments.plan import (
     CellPlan,
     GeneratorPlan,
@@ -43,12 +44,13 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool
         smoke: whether the bundles' smoke overlays are used.
 
     Returns:
-        The plan.
+        The plan. Of a grid over numbers of real images, the experiment in it has their fractions.
 
     Raises:
         LabelError: a finding is not in the training manifest.
         LeakageError: training and evaluation share patients, or hash their names with different salts.
         InputError: a studied finding has no positive training image.
+        ConfigError: a number of real images cannot be.
     """
     refuse_different_salts({str(path): read_manifest(path).info for path in manifests.values()})
     spec = experiment.data.train
@@ -56,16 +58,16 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool
     classes = _require_classes(experiment, rows)
     _refuse_shared_patients(experiment, manifests, rows)
     _refuse_shared_thresholds(experiment, manifests)
+    experiment, scale = place_counts(experiment, rows)
     listing = _Listing(Workshop(experiment, dict(manifests), classes, smoke))
     for fraction in experiment.fractions:
         for seed in experiment.seeds:
-            _require_both(experiment, manifests["train"], classes, fraction, seed)
-            corner = _Corner(fraction, seed, count_positives(experiment, manifests["train"], fraction, seed))
+            corner = _Corner.of(experiment, scale, manifests["train"], fraction, seed)
+            _require_both(experiment, manifests["train"], classes, corner)
             for arm in experiment.arms:
-                for ratio in experiment.ratios if find_arm(arm).adds_images else (None,):
-                    listing.add_cell(arm, corner, ratio)
+                listing.add_cells(arm, corner)
     stages = ([*listing.generators.values()], [*listing.synthetic.values()], [*listing.cells.values()])
-    return Plan(experiment, dict(manifests), classes, *stages, [*listing.judges.values()], smoke)
+    return Plan(experiment, dict(manifests), classes, *stages, [*listing.judges.values()], smoke, scale)
 
 
 def needs_filtered(experiment: Experiment) -> bool:
@@ -86,11 +88,46 @@ def count_positives(experiment: Experiment, manifest: Path, fraction: float, see
 
 @dataclass(frozen=True)
 class _Corner:
-    """A fraction of the training patients, a seed, and the positives of each studied finding among them."""
+    """What training images a part of the grid has.
+
+    ``fraction`` of the patients and ``seed``; in a grid over numbers of real images, ``limit``, and ``total``, up to
+    which a finding is filled up. ``positives`` counts the images of each studied finding.
+    """
 
     fraction: float
     seed: int
     positives: Mapping[str, int]
+    limit: Mapping[str, int]
+    total: int | None
+    name: str
+
+    @classmethod
+    def of(cls, experiment: Experiment, scale: Scale | None, manifest: Path, fraction: float, seed: int) -> _Corner:
+        if scale is None or experiment.top_up is None:
+            return cls(
+                fraction, seed, count_positives(experiment, manifest, fraction, seed), {}, None, f"f{fraction:g}"
+            )
+        positives = {scale.finding: dict(scale.images)[fraction]}
+        total = top_up_total(experiment.top_up, scale.total)
+        return cls(fraction, seed, positives, scale.limit(fraction), total, scale.name(fraction))
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """Settings of a data set that choose these images."""
+        share = self.fraction if self.total is None else 1.0
+        return {"fraction": share, "fraction_seed": self.seed, "limit": dict(self.limit)}
+
+    @property
+    def described(self) -> str:
+        """The part in words."""
+        place = f"fraction {self.fraction:g}" if self.total is None else f"limit {dict(self.limit) or ALL}"
+        return f"{place}, seed {self.seed}"
+
+    def counts(self, ratio: float | None) -> dict[str, int]:
+        """Images that an arm adds to each finding: at a ratio, or up to the total."""
+        if self.total is not None:
+            return {name: self.total - n for name, n in self.positives.items() if self.total > n}
+        return {name: max(1, round(ratio * n)) for name, n in self.positives.items()} if ratio else {}
 
 
 @dataclass(frozen=True)
@@ -103,40 +140,52 @@ class _Listing:
     synthetic: dict[str, SyntheticPlan] = field(default_factory=dict)
     cells: dict[str, CellPlan] = field(default_factory=dict)
 
-    def add_cell(self, arm: str, corner: _Corner, ratio: float | None) -> None:
+    def add_cells(self, arm: str, corner: _Corner) -> None:
+        """Add an arm's cells of a corner: one for each ratio; none where it would add images and there is no room."""
+        adds = find_arm(arm).adds_images
+        for ratio in self.shop.experiment.ratios if adds and corner.total is None else (None,):
+            counts = corner.counts(ratio) if adds else {}
+            if counts or not adds:
+                self._add_cell(arm, corner, ratio, counts)
+
+    def _add_cell(self, arm: str, corner: _Corner, ratio: float | None, counts: Mapping[str, int]) -> None:
         making = find_arm(arm).making
-        counts = {name: max(1, round(ratio * n)) for name, n in corner.positives.items()} if ratio else {}
         sets: list[str] = []
         if making is not None and making.origin != "external":
             sets = [self._add_set(making, name, n, corner, ratio) for name, n in counts.items()]
-        name = _id(arm, corner.fraction, ratio, corner.seed)
-        cell = CellPlan(name, arm, corner.fraction, ratio, corner.seed, counts, sets)
+        name = _id(arm, corner, ratio)
+        cell = CellPlan(name, arm, corner.fraction, ratio, corner.seed, counts, sets, limit=corner.limit)
         cell = _named(cell, self.shop.cell_key(cell, self._keys()))
         self.cells[cell.id] = cell
 
     def _add_set(self, making: Making, finding: str, n: int, corner: _Corner, ratio: float | None) -> str:
-        judges = self._add_judges(corner.fraction, corner.seed) if making.screened else []
-        generator = self._add_generator(finding, corner, making.origin == "filtered_gan")
-        stem = _id("-".join([finding, *_origin(making)]), corner.fraction, ratio, corner.seed)
-        one = SyntheticPlan(stem, generator, finding, n, corner.seed, judges)
+        judges = self._add_judges(corner) if making.screened else []
+        generator = self._add_generator(finding, corner, making.origin)
+        stem = _id("-".join([finding, *_origin(making.origin), *["screened"] * making.screened]), corner, ratio)
+        one = SyntheticPlan(stem, generator, finding, n, corner.seed, judges, limit=corner.limit)
         one = _named(one, self.shop.synthetic_key(one, self._keys()))
         self.synthetic[one.id] = one
         return one.id
 
-    def _add_generator(self, finding: str, corner: _Corner, filtered: bool) -> str:
-        stem = _id("-".join([finding, *["filtered"] * filtered]), corner.fraction, None, corner.seed)
+    def _add_generator(self, finding: str, corner: _Corner, origin: str) -> str:
+        filtered = origin == "filtered_gan"
+        stem = _id("-".join([finding, *_origin(origin)]), corner, None)
         images = corner.positives[finding] * (1 + len(self.shop.experiment.filters) * filtered)
-        one = GeneratorPlan(stem, finding, corner.fraction, corner.seed, filtered, images)
+        network = origin if origin in GENERATORS else GENERATORS[0]
+        one = GeneratorPlan(
+            stem, finding, corner.fraction, corner.seed, filtered, images, limit=corner.limit, origin=network
+        )
         one = _named(one, self.shop.generator_key(one))
         self.generators[one.id] = one
         return one.id
 
-    def _add_judges(self, fraction: float, seed: int) -> list[str]:
+    def _add_judges(self, corner: _Corner) -> list[str]:
         screening = self.shop.experiment.screening
         folds = screening.folds if screening else 1
         ids = []
         for fold in range(folds):
-            one = JudgePlan(_id(f"judge{fold}of{folds}", fraction, None, seed), fraction, seed, fold, folds)
+            stem = _id(f"judge{fold}of{folds}", corner, None)
+            one = JudgePlan(stem, corner.fraction, corner.seed, fold, folds, limit=corner.limit)
             one = _named(one, self.shop.judge_key(one))
             self.judges[one.id] = one
             ids.append(one.id)
@@ -152,13 +201,14 @@ def _named(one: Named, key: str) -> Named:
     return replace(one, id=f"{one.id}-{key[:_SHORT]}", key=key)
 
 
-def _origin(making: Making) -> list[str]:
-    return ["filtered"] * (making.origin == "filtered_gan") + ["screened"] * making.screened
+def _origin(origin: str) -> list[str]:
+    """What tells generators of one finding apart in names; nothing for a PGGAN."""
+    return [] if origin == GENERATORS[0] else [origin.removesuffix("_gan")]
 
 
-def _id(name: str, fraction: float, ratio: float | None, seed: int) -> str:
+def _id(name: str, corner: _Corner, ratio: float | None) -> str:
     safe = "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name)
-    return "-".join([safe, f"f{fraction:g}", *([f"r{ratio:g}"] if ratio is not None else []), f"s{seed}"])
+    return "-".join([safe, corner.name, *([f"r{ratio:g}"] if ratio is not None else []), f"s{corner.seed}"])
 
 
 # --- rules ---
@@ -175,17 +225,17 @@ def _require_classes(experiment: Experiment, rows: PackRows) -> list[str]:
     return classes
 
 
-def _require_both(experiment: Experiment, manifest: Path, classes: Sequence[str], fraction: float, seed: int) -> None:
+def _require_both(experiment: Experiment, manifest: Path, classes: Sequence[str], corner: _Corner) -> None:
     """Losses that weigh classes by their sizes need images with and without each; say so before hours of training."""
     weighing = [arm for arm in experiment.arms if "loss" in find_arm(arm).kinds]
     if not weighing:
         return
     spec = experiment.data.train
-    rows = PackRows(manifest, spec.split, spec.where, classes, fraction=fraction, fraction_seed=seed)
+    rows = PackRows(manifest, spec.split, spec.where, classes, **corner.part)
     for name, present, absent in zip(classes, rows.count(1), rows.count(0), strict=True):
         if not (present and absent):
             rule = f"arm {weighing[0]!r} needs images with and without each class in every fraction"
-            found = f"{name!r}: {present} with and {absent} without, fraction {fraction:g}, seed {seed}"
+            found = f"{name!r}: {present} with and {absent} without, {corner.described}"
             raise ConfigError("experiment key 'classes'", rule, found, f"list the classes without {name!r}")
 
 

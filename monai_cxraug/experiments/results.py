@@ -60,8 +60,8 @@ def compute_results(
         subgroups: column to the subgroup of each image.
 
     Returns:
-        ``primary`` with its ``harm``, ``missing``, ``arms``, ``comparisons``, ``operating``, ``subgroups`` and
-        ``curves``, ready for ``results.json``.
+        ``primary`` with its ``harm``, ``missing``, ``scale``, ``arms``, ``comparisons``, ``operating``, ``subgroups``
+        and ``curves``, ready for ``results.json``.
 
     Raises:
         StateError: cells answered on different images.
@@ -79,6 +79,7 @@ def compute_results(
         "split": split,
         "primary": {**primary, "harm": _harm(primary, groups, answers, experiment)},
         "missing": missing_controls(experiment.arms),
+        "scale": plan.scale and plan.scale.document(),
         "arms": arms,
         "comparisons": comparisons,
         "operating": [

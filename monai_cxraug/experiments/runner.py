@@ -15,7 +15,7 @@ from monai_cxraug.experiments.plan import Plan, StagePlan
 from monai_cxraug.experiments.planning import make_plan, needs_filtered
 from monai_cxraug.experiments.preparation import Preparation, smoke_experiment
 from monai_cxraug.experiments.stages import Hand
-from monai_cxraug.experiments.work import check_budget
+from monai_cxraug.experiments.work import check_budget, check_sides
 
 Say = Callable[[str], None]
 
@@ -69,6 +69,7 @@ class Runner:
         """
         check_budget(self.experiment)
         experiment = smoke_experiment(self.experiment, self.run) if self.smoke else self.experiment
+        check_sides(experiment)
         preparation = Preparation(self.run, self.progress)
         manifests = preparation.manifests(experiment.data)
         if needs_filtered(experiment):

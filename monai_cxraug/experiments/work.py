@@ -12,17 +12,24 @@ from monai_cxraug import __version__
 from monai_cxraug.artifacts import content_hash, file_hash, load_json
 from monai_cxraug.bundle_config import bundle_file
 from monai_cxraug.errors import ConfigError, nearest
-from monai_cxraug.experiments.arms import Additions, find_arm
-from monai_cxraug.experiments.experiment import DataSpec, Experiment
+from monai_cxraug.experiments.arms import Additions, Arm, find_arm
+from monai_cxraug.experiments.experiment import DataSpec, Experiment, require_mapping
 from monai_cxraug.experiments.plan import FILTERED, CellPlan, GeneratorPlan, JudgePlan, SyntheticPlan, read_data_hash
 
-GENERATOR_BUNDLE, CLASSIFIER_BUNDLE = "chest_xray_pggan", "chest_xray_classification"
+CLASSIFIER_BUNDLE: Final = "chest_xray_classification"
+#: a generator's network to the bundle that trains it, and to the overlays that make it this one.
+GENERATOR_BUNDLES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "gan": ("chest_xray_pggan", ()),
+    "infogan": ("image_infogan", ()),
+    "dcgan": ("image_infogan", ("dcgan",)),
+    "fastgan": ("image_infogan", ("fastgan",)),
+}
 #: keys of a training configuration that the runner sets, so that a budget may not.
 _OWN_KEYS: Final = {
     "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
     "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels", "left_out_fold",
     "held_out", "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after",
-    "retrain_head", "switched_sampling", "reweight_after",
+    "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up",
 }  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -62,24 +69,26 @@ class Workshop:
 
     def generator(self, one: GeneratorPlan) -> Work:
         """Training of a generator; where there are fewer images than a batch has, the batch is smaller."""
-        train, declared = self.experiment.data.train, self.experiment.budget.generator
-        batch = declared.get("batch_size", load_json(bundle_file(GENERATOR_BUNDLE, "train"))["batch_size"])
+        train, budget = self.experiment.data.train, self.experiment.budget
+        bundle, overlays = GENERATOR_BUNDLES[one.origin]
+        general = budget.generator if one.origin == "gan" else {}
+        declared = {**general, **budget.generators.get(one.origin, {})}
+        batch = {**bundle_settings(bundle, overlays), **declared}["batch_size"]
         settings = {
             **declared,
             **({"batch_size": one.images} if isinstance(batch, int) and 0 < one.images < batch else {}),
             **_chosen(train),
             "finding": one.finding,
-            "fraction": one.fraction,
-            "fraction_seed": one.seed,
+            **self._part(one),
             "seed": one.seed,
             "resolution": train.size,
         }
-        return Work(GENERATOR_BUNDLE, settings, self._smoke)
+        return Work(bundle, settings, (*overlays, *self._smoke))
 
     def judge(self, one: JudgePlan) -> Work:
         """Training of a judge: as the arm ``plain``, without a fold where there are several."""
         fold = [one.fold, one.folds] if one.folds > 1 else None
-        settings = {**self._classifier(one.fraction, one.seed), "left_out_fold": fold}
+        settings = {**self._classifier(one), "left_out_fold": fold}
         return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *self._smoke))
 
     def cell(self, one: CellPlan) -> Work:
@@ -91,22 +100,37 @@ class Workshop:
             named = [{"folder": external[finding], "n": count} for finding, count in one.counts.items()]
         added = arm.overrides(Additions(one.counts, named, self.experiment.filters))
         settings = {
-            **self._classifier(one.fraction, one.seed),
+            **self._classifier(one),
             **added,
+            **self._total(one, arm),
             "allow_synthetic_majority": self.experiment.allow_synthetic_majority,
         }
         return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *arm.overlays, *self._smoke))
 
-    def _classifier(self, fraction: float, seed: int) -> dict[str, Any]:
+    def _total(self, one: CellPlan, arm: Arm) -> dict[str, Any]:
+        """Up to how many images a finding is filled with synthetic ones, in a grid over numbers of real images."""
+        declared = self.experiment.top_up
+        if declared is None or arm.making is None:
+            return {}
+        # without a limit every real image is there, and only a declared total can be larger
+        return {"top_up": {name: declared.total or one.limit[name] + n for name, n in one.counts.items()}}
+
+    def _part(self, one: GeneratorPlan | JudgePlan | CellPlan) -> dict[str, Any]:
+        """Which of the training images a stage sees."""
+        if self.experiment.top_up is None:
+            return {"fraction": one.fraction, "fraction_seed": one.seed}
+        limit = {"limit": dict(one.limit)} if one.limit else {}
+        return {"fraction": 1.0, "fraction_seed": one.seed, **limit}
+
+    def _classifier(self, one: JudgePlan | CellPlan) -> dict[str, Any]:
         train = self.experiment.data.train
         return {
             **self.experiment.budget.classifier,
             **_chosen(train),
             "findings": list(self.classes),
             "size": train.size,
-            "fraction": fraction,
-            "fraction_seed": seed,
-            "seed": seed,
+            **self._part(one),
+            "seed": one.seed,
         }
 
     @property
@@ -196,15 +220,52 @@ def check_budget(experiment: Experiment) -> None:
     weights = experiment.budget.classifier.get("weights")
     if weights and not Path(weights).is_file():
         raise ConfigError("budget.classifier key 'weights'", "must be a file", repr(weights), "check the path")
-    budgets = (("generator", GENERATOR_BUNDLE), ("classifier", CLASSIFIER_BUNDLE))
-    for name, bundle in budgets:
-        known = [key for key, value in load_json(bundle_file(bundle, "train")).items() if _is_setting(key, value)]
-        for key in getattr(experiment.budget, name):
-            if key not in known:
-                raise ConfigError(f"budget.{name} key {key!r}", "unknown key", repr(key), nearest(key, known))
+    budget = experiment.budget
+    _require_settings(budget.classifier, "budget.classifier", bundle_settings(CLASSIFIER_BUNDLE))
+    _require_settings(budget.generator, "budget.generator", bundle_settings(*GENERATOR_BUNDLES["gan"]))
+    require_mapping(budget.generators, "budget.generators")
+    for origin, settings in budget.generators.items():
+        if origin not in GENERATOR_BUNDLES:
+            hint = nearest(str(origin), GENERATOR_BUNDLES)
+            raise ConfigError(f"budget.generators key {origin!r}", "unknown generator", repr(origin), hint)
+        require_mapping(settings, f"budget.generators key {origin!r}")
+        _require_settings(settings, f"budget.generators.{origin}", bundle_settings(*GENERATOR_BUNDLES[origin]))
     recipes = [path.stem for path in bundle_file(CLASSIFIER_BUNDLE, "train").parent.glob("recipe_*.json")]
     if (recipe := experiment.budget.recipe) is not None and recipe not in recipes:
         raise ConfigError("budget.recipe", "unknown recipe", repr(recipe), nearest(str(recipe), recipes))
+
+
+def check_sides(experiment: Experiment) -> None:
+    """Refuse images whose side a generator of the experiment cannot have, before hours of training.
+
+    Raises:
+        ConfigError: a PGGAN's side must be a power of two, another generator's 4, 5, 6 or 7 times one.
+    """
+    side = experiment.data.train.size
+    odd = side // (side & -side)  # what is left when every factor of two is taken out
+    for arm in experiment.arms:
+        making = find_arm(arm).making
+        if making is None or making.origin == "external":
+            continue
+        doubling = making.origin in ("gan", "filtered_gan")
+        if side < 4 or odd > (1 if doubling else 7):
+            rule = f"must be a power of two for arm {arm!r}"
+            if not doubling:
+                rule = f"must be 4, 5, 6 or 7 times a power of two for arm {arm!r}"
+            raise ConfigError("experiment key 'data.train.size'", rule, f"{side} px", "for example 32, 64 or 128")
+
+
+def bundle_settings(bundle: str, overlays: Sequence[str] = ()) -> dict[str, Any]:
+    """Top-level keys of a bundle's training configuration and its overlays, the later ones in place of the earlier."""
+    files = [load_json(bundle_file(bundle, name)) for name in ("train", *overlays)]
+    return {key: value for content in files for key, value in content.items()}
+
+
+def _require_settings(settings: Mapping[str, Any], where: str, brought: Mapping[str, Any]) -> None:
+    known = [key for key, value in brought.items() if _is_setting(key, value)]
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"{where} key {key!r}", "unknown key", repr(key), nearest(key, known))
 
 
 def _is_setting(key: str, value: Any) -> bool:

@@ -31,7 +31,8 @@ def test_smoke_runs_imitate_the_source(
     spec = {"source": source, "images": "${CXRAUG_DATA}/x.zip", "options": options, "size": 256}
     elsewhere = {"labels": "/tables"} if "labels" in options_of(SOURCES[source]) else {}
     data = {"train": {**spec, **elsewhere, "split": "train"}, "validation": {**spec, **elsewhere, "split": "val"}}
-    experiment = make_experiment(document(data=data), "x")
+    studied = {"findings": [finding]} if source == "folder" else {}
+    experiment = make_experiment(document(data=data, **studied), "x")
     small = smoke_experiment(experiment, tmp_path)
     assert small.data.train.source == imitation
     assert small.data.train.options == (options if imitation == source else {})
