@@ -1,6 +1,8 @@
 """Changes of contrast as transforms, array, dictionary and random: :mod:`~monai_cxraug.transforms.functional.contrast`.
 
-Settings are those of the functions. The random versions draw a setting that is given as a pair ``(low, high)``.
+Settings are those of the functions. The random versions draw a setting that is given as a pair ``(low, high)``. Each
+channel is changed by itself; to keep the hues of pictures in colour, use
+:func:`~monai_cxraug.transforms.functional.contrast.change_contrast`, as data sets do.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from PIL import Image
 
 from monai_cxraug.bundle_config import run_stage
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.pack import Pack
 from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.sources.phantom.layouts import write_layout
@@ -108,3 +110,45 @@ def test_grey_and_colour_are_not_mistaken(manifest: Path, grey: Path, classifier
     settings["checkpoint"] = str(other)
     with pytest.raises(ConfigError, match=r"must have 1 channel .*without --colour"):
         run("chest_xray_classification", ["evaluate"], tmp_path / "b", manifest=str(manifest), **settings)
+
+
+@pytest.fixture(scope="module")
+def generator(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A progressive GAN of malignant lesions, for few images and so with augmentation, trained for some steps."""
+    short = {"resolution": 16, "fade_images": 16, "stable_images": 16, "total_images": 96, "batch_size": 4}
+    settings = {"manifest": str(manifest), "finding": "malignant", **short}
+    stage = ["train", "smoke", "few_images"]
+    return run("chest_xray_pggan", stage, tmp_path_factory.mktemp("generator"), **settings)
+
+
+@pytest.fixture(scope="module")
+def synthetic(manifest: Path, generator: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve lesions that it made."""
+    settings = {"checkpoint": str(generator), "manifest": str(manifest), "finding": "malignant", "n": 12, "png": True}
+    return run("chest_xray_pggan", ["inference"], tmp_path_factory.mktemp("synthetic"), **settings)
+
+
+def test_a_generator_of_colour_is_trained_sampled_and_audited(generator: Path, synthetic: Path) -> None:
+    assert load_model(generator).settings["channels"] == 3
+    with Image.open(next((generator / "samples").glob("*.png"))) as grid:
+        assert grid.mode == "RGB"
+    packed = Pack(synthetic, read_manifest(synthetic))
+    assert (packed.channels, packed.array.shape) == (3, (12, 16, 16, 3))
+    assert np.asarray(Image.open(next((synthetic / "png").iterdir()))).shape == (16, 16, 3)
+    audit = json.loads((synthetic / "provenance.json").read_text())["memorisation_audit"]
+    assert audit["images"] == 12
+    assert audit["training_images"] == len(load_model(generator).about["patients_seen"])
+    with Image.open(synthetic / "nearest.png") as picture:
+        assert picture.mode == "RGB"
+
+
+def test_real_and_synthetic_lesions_train_together(manifest: Path, grey: Path, synthetic: Path, tmp_path: Path) -> None:
+    added = {"synthetic": [str(synthetic)], "size": 16, "architecture": "small_cnn", "contrast": "equalise"}
+    more = {"filtered": {"malignant": 4}, "filters": ["minimum"], "duplicates": {"malignant": 3}}
+    out = run("chest_xray_classification", ["train", "smoke"], tmp_path, manifest=str(manifest), **added, **more)
+    model = load_model(out)
+    assert model.settings["channels"] == 3
+    counts = model.about["composition"]["malignant"]
+    assert (counts["synthetic"], counts["filtered"], counts["duplicate"]) == (12, 4, 3)
+    with pytest.raises(ConfigError, match="must have 1 channel"):
+        run("chest_xray_classification", ["train", "smoke"], tmp_path / "grey", manifest=str(grey), **added)

@@ -29,7 +29,7 @@ from monai_cxraug.synthesis.distorted_set import DistortedSet
 from monai_cxraug.synthesis.distorters import Distorter
 from monai_cxraug.synthesis.evaluation import EvaluateGenerator
 from monai_cxraug.synthesis.features import ClassifierFeatures
-from monai_cxraug.synthesis.fidelity import RealReference, read_images, split_by_patient
+from monai_cxraug.synthesis.fidelity import MeasureSnapshot, RealReference, read_images, split_by_patient
 from monai_cxraug.synthesis.nearest import NearestTraining, TwinSearch
 from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.screening import Judge, Screening, read_positives
@@ -250,6 +250,24 @@ def test_a_generator_of_colour_is_evaluated(generator: Path, real: Path, judge: 
     grey = write_real(tmp_path / "grey", (SIDE, SIDE))
     with pytest.raises(ConfigError, match="must have 3 channels"):
         EvaluateGenerator(generator, grey, "val", {}, 0, out).run()
+
+
+def test_a_snapshot_of_colour_is_measured(make_generator, real: Path, judge: Path) -> None:
+    generator = load_model(make_generator([], channels=3))
+    measure = MeasureSnapshot(real, SIDE, [], finding="Edema", classifier=judge)
+    growth = {"resolution": SIDE, "alpha": 1.0}
+    snapshot = {"settings": generator.settings, "weights": generator.network.state_dict(), "growth": growth}
+    found = measure(snapshot)
+    reference = RealReference(
+        read_images(PackRows(real, "val")), [f"P{k}" for k in range(20, 28)], ClassifierFeatures(judge)
+    )
+    expected = reference.measure(sample_images(generator, 8, 0))
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-4), name
+    grey = Classifier(3, "small_cnn")
+    save_model(judge / "model.pt", "classifier", grey, load_model(judge).about)
+    with pytest.raises(ConfigError, match=r"must look at 3 channels .colour.; found 1"):
+        MeasureSnapshot(real, SIDE, [], finding="Edema", classifier=judge)
 
 
 def test_the_picture_of_the_nearest_is_in_colour(real: Path, tmp_path: Path) -> None:
