@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.engines.health import Limits
-from monai_cxraug.engines.schedule import Phase
+from monai_cxraug.engines.schedule import FixedSchedule, Phase
 from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.handlers.recovery import SCHEMA, Recovery, _scale_of, _Window
 from monai_cxraug.handlers.resume import Resume, read_checkpoint
@@ -423,6 +423,29 @@ def test_a_batch_of_bytes_is_measured_as_one_of_numbers(tmp_path: Path) -> None:
         health = recovery.measure(engine)
         found.append((health.real_spread, health.reach))
     assert found[0] == pytest.approx(found[1])
+
+
+class Normalised(nn.Module):
+    """A generator of one size with batch normalisation."""
+
+    latent_size, resolution = 3, 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, z: Tensor, labels: None = None) -> Tensor:
+        return self.norm(z)[:, :1, None, None].expand(-1, 1, 8, 8)
+
+
+def test_a_check_leaves_running_statistics_alone(tmp_path: Path) -> None:
+    engine, recovery = stub_engine(tmp_path, torch.rand(4, 1, 8, 8))
+    engine.generator = Normalised().train()
+    engine.state.phase = FixedSchedule(8, 10, 2).at(0)
+    before = {name: tensor.clone() for name, tensor in engine.generator.state_dict().items()}
+    assert math.isfinite(recovery.measure(engine).fake_spread)
+    torch.testing.assert_close(engine.generator.state_dict(), before, rtol=0, atol=0)
+    assert engine.generator.training
 
 
 def test_a_batch_of_one_judges_no_diversity(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, InputError, LeakageError
 from monai_cxraug.metrics.fidelity import frechet_distance, kernel_distance, ms_ssim_diversity, sliced_wasserstein
 from monai_cxraug.metrics.manifold import expected_coverage, manifold
+from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.latents import draw_latents
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.synthesis.features import ClassifierFeatures
@@ -162,6 +163,20 @@ def test_a_snapshot_is_sampled_at_its_phase_and_measured(manifest: Path, make_cl
     assert values == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert measure(snapshot(seed=1)[1])["frechet"] != values["frechet"]
     assert measure(content) == measure(content)
+
+
+def test_a_generator_of_one_size_with_codes_is_sampled_as_it_is(manifest: Path) -> None:
+    torch.manual_seed(0)
+    network = InfoGenerator(32, 6, (3,), 1, 1, 2, 4).eval()
+    content = {"settings": network.settings, "weights": network.state_dict(), "growth": {}}
+    values = MeasureSnapshot(manifest, 32, ["P12", "P13"], finding="Edema", seed=4, kind="infogan")(content)
+    with torch.no_grad():
+        samples = network(network.layout.draw(4, 0, 10)).clamp(0, 1)[:, 0].numpy()
+    rows = [k for k in range(12) if k not in (1, 5)]
+    reference = RealReference(
+        np.load(manifest.parent / "pack.npy")[rows] / np.float32(255), [f"P{k}" for k in rows], None, 4
+    )
+    assert values == pytest.approx({**reference.measure(samples), **reference.floor()}, rel=1e-3, abs=1e-4)
 
 
 def test_only_so_many_real_images_are_used(manifest: Path) -> None:

@@ -21,10 +21,20 @@ from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, StateError
 from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.dcgan import DcganGenerator
+from monai_cxraug.networks.fastgan import FastGenerator
+from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.latents import CENTRE, LABELS, draw_latents, draw_uniform
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.weights import Model, load_model, save_model
-from monai_cxraug.synthesis.generators import PgganGenerator, load_generator, make_generator, ranges
+from monai_cxraug.synthesis.generators import (
+    GENERATORS,
+    LatentGenerator,
+    PgganGenerator,
+    load_generator,
+    make_generator,
+    ranges,
+)
 
 FINDINGS = ("Mass", "Edema", "Fibrosis")
 ROWS = {"010": 60, "110": 30, "011": 10, "100": 500, "0?0": 7, "1?1": 5}
@@ -36,6 +46,7 @@ class StandIn(nn.Module):
     def __init__(self, latent_size: int = 4, findings: int = 3) -> None:
         super().__init__()
         self.settings = {"resolution": 8, "latent_size": latent_size, "channels": 1, "findings": findings}
+        self.latent_size = latent_size
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(
@@ -92,6 +103,7 @@ class Places(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.settings = {"resolution": 8, "latent_size": 4, "channels": 1}
+        self.latent_size = 4
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -126,6 +138,87 @@ def test_half_precision_weights_give_float32(generator: PgganGenerator) -> None:
     generator.model.network.bfloat16()
     generator.model.network.register_forward_pre_hook(lambda _, given: (given[0].bfloat16(),))
     assert generator.sample(2, "Edema", 0).dtype == np.float32
+
+
+# --- kinds, colour, codes ---
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "pggan": lambda channels: ProgressiveGenerator(16, 8, channels, fmap_base=32, fmap_max=8),
+    "infogan": lambda channels: InfoGenerator(28, 6, (3,), 1, channels, 4, 8),
+    "dcgan": lambda channels: DcganGenerator(28, 8, channels, 4, 8),
+    "fastgan": lambda channels: FastGenerator(28, 8, channels, 2),
+}
+kinds = pytest.mark.parametrize("kind", NETWORKS)
+
+
+def of_kind(kind: str, channels: int = 1, **given: Any) -> LatentGenerator:
+    """A generator whose batch normalisation, if it has any, has seen some batches."""
+    torch.manual_seed(0)
+    network = NETWORKS[kind](channels)
+    for _ in range(30):
+        network(torch.randn(8, network.latent_size))
+    about = {"finding": "Edema", "findings": FINDINGS, "manifest": "0", "images_seen": 1, "patients_seen": []}
+    return make_generator(Model(network.eval(), kind, about, Path("model.pt")), **given)
+
+
+@kinds
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("truncation", [1.0, 0.4])
+def test_every_kind_makes_images_by_number(kind: str, channels: int, truncation: float) -> None:
+    generator = of_kind(kind, channels, truncation=truncation)
+    assert type(generator) is GENERATORS[kind]
+    assert (generator.kind, generator.channels) == (kind, channels)
+    whole = generator.sample(40, "Edema", 3)
+    assert whole.shape == (40, *generator.size, *([3] if channels == 3 else []))
+    assert whole.dtype == np.float32
+    assert 0 <= whole.min() < whole.max() <= 1
+    for first, count in ((0, 1), (7, 20), (39, 1)):
+        assert_array_equal(generator.sample(count, "Edema", 3, first), whole[first : first + count], strict=True)
+    if truncation == 1.0:
+        with torch.inference_mode():
+            made = generator.model.network(generator.layout.draw(3, 0, 40)).clamp(0, 1)
+        assert_allclose(whole, made[:, 0] if channels == 1 else made.movedim(1, 3), atol=1e-5)
+    assert generator.labels(1, "Edema", 0)[0, 1] == 1
+
+
+@kinds
+def test_every_kind_tells_its_origin(kind: str, tmp_path: Path) -> None:
+    generator = of_kind(kind)
+    save_model(tmp_path / "model.pt", kind, generator.model.network, generator.model.about)
+    loaded = load_generator(tmp_path, device="cpu")
+    assert loaded.provenance()["generator"]["kind"] == kind
+    assert loaded.provenance()["generator"]["settings"] == generator.model.settings
+    assert "codes" not in loaded.provenance()
+    assert_array_equal(loaded.sample(3, "Edema", 0), generator.sample(3, "Edema", 0))
+
+
+def test_codes_are_drawn_unless_they_are_fixed(tmp_path: Path) -> None:
+    free, fixed = of_kind("infogan"), of_kind("infogan", codes={"category1": 2, "code1": 0.5})
+    latents = free.layout.draw(0, 0, 5)
+    with torch.inference_mode():
+        expected = free.model.network(free.layout.fix(latents, {"category1": 2, "code1": 0.5}))
+    assert_allclose(fixed.sample(5, "Edema", 0), expected[:, 0], atol=1e-6)
+    assert not np.allclose(free.sample(5, "Edema", 0), expected[:, 0], atol=1e-4)
+    save_model(tmp_path / "model.pt", "infogan", free.model.network, free.model.about)
+    again = load_generator(tmp_path, device="cpu", codes={"category1": 2, "code1": 0.5})
+    assert_array_equal(again.sample(5, "Edema", 0), fixed.sample(5, "Edema", 0))
+    assert again.provenance()["codes"] == {"category1": 2, "code1": 0.5}
+
+
+def test_truncation_leaves_codes() -> None:
+    generator = of_kind("infogan", truncation=0.0)
+    codes = generator.layout.draw(0, 0, 30)[:, 6:]
+    images, centre = generator.sample(30, "Edema", 0), generator._centre("Edema")
+    assert len(np.unique(images.reshape(30, -1).round(5), axis=0)) == 30  # codes still vary
+    with torch.inference_mode():
+        expected = generator.model.network(torch.cat([centre[:6].expand(30, 6), codes], dim=1))
+    assert_allclose(images, expected[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pggan", "infogan"])
+def test_codes_that_a_generator_has_not_are_refused(kind: str) -> None:
+    with pytest.raises(ConfigError, match="code: must be one of"):
+        of_kind(kind, codes={"code7": 0.0})
 
 
 # --- truncation ---
@@ -260,11 +353,8 @@ def test_a_wrong_truncation(generator: PgganGenerator, truncation: Any) -> None:
 
 
 def test_a_wrong_model(tmp_path: Path) -> None:
-    colour = Model(ProgressiveGenerator(8, 4, channels=3), "pggan", {"findings": []}, Path("model.pt"))
-    with pytest.raises(StateError, match="must make grey images; found 3 channels"):
-        make_generator(colour)
     save_model(tmp_path / "model.pt", "classifier", Classifier(1), {})
-    with pytest.raises(StateError, match="must be a pggan; found classifier"):
+    with pytest.raises(StateError, match="must be a pggan or infogan or dcgan or fastgan; found classifier"):
         load_generator(tmp_path)
 
 
@@ -302,3 +392,20 @@ def test_it_is_trained_by_its_bundle(tmp_path: Path) -> None:
     assert generator.provenance()["patients_seen"] == ["P0", "P1", "P2", "P3"]
     assert generator.findings == ("Mass", "Edema")
     assert_array_equal(load_generator(out, device="cpu").sample(2, "Edema", 0), generator.sample(2, "Edema", 0))
+
+
+@pytest.mark.parametrize(("kind", "overlays"), [("infogan", ()), ("dcgan", ("dcgan",)), ("fastgan", ("fastgan",))])
+def test_other_kinds_are_trained_by_image_infogan(kind: str, overlays: tuple[str, ...], tmp_path: Path) -> None:
+    generator = of_kind(kind)
+    asked: list[tuple[Sequence[Path], Mapping[str, Any]]] = []
+
+    def train(files: Sequence[Path], given: Mapping[str, Any]) -> None:
+        asked.append((files, given))
+        save_model(Path(given["output_dir"]) / "model.pt", kind, generator.model.network, generator.model.about)
+
+    made = GENERATORS[kind].fit(tmp_path, {"manifest": "m.csv", "finding": "Edema"}, train)
+    ((files, given),) = asked
+    assert [file.stem for file in files] == ["train", *overlays]
+    assert {file.parents[1].name for file in files} == {"image_infogan"} == {Path(given["bundle_root"]).name}
+    assert given["manifest"] == "m.csv"
+    assert made.kind == kind
