@@ -54,7 +54,7 @@ _TEXT = frozenset(
         "manifest",
         "out",
     }
-    | {"output_dir", "predictions", "run_folder", "source", "split"}
+    | {"output_dir", "predictions", "run_folder", "source", "split", "synthetic_set"}
 )
 #: those of them that may be several.
 _SEVERAL = frozenset({"experiment"})
@@ -63,13 +63,14 @@ _RANGES = {"seed": (0, 2**32 - 1), "fraction_seed": (0, 2**32 - 1), "threads": (
 #: settings that say where and how fast a stage runs and not what it computes.
 _IDLE = frozenset(
     {"_desc_", "_meta_", "imports", "initialize", "run", "finalize", "bundle_root", "dataset_dir", "output_dir"}
-    | {"device", "threads", "fingerprint", "keep_checkpoint"}
+    | {"device", "threads", "fingerprint", "keep_checkpoint", "interpolation"}
     | {"val_interval", "validate"}
     | {"grid_columns", "grid_images", "traversal_images", "device_share"}
     | {"fidelity_images", "fidelity_split", "classifier"}
 )
 #: settings that name what must be there.
 _INPUTS = frozenset({"checkpoint", "dataset_dir", "feature_network", "images", "manifest", "run_folder"})
+_INPUTS |= {"synthetic_set"}
 _INTERRUPTED = 130
 
 _embedded: ContextVar[bool] = ContextVar("cxraug_embedded", default=False)

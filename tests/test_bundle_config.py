@@ -373,13 +373,13 @@ REQUIRED = {
     "report": {"run_folder": "x"},
     "study_networks": {"manifest": "x", "out": "y"},
 }
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion")
+BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion", "image_superresolution")
 STAGES = ("train", "evaluate", "inference")
 
 
 def shipped() -> list[tuple[Path, dict[str, Any]]]:
     root = resource_root()
-    given = {"manifest": "x", "finding": "Edema", "n": 2}
+    given = {"manifest": "x", "finding": "Edema", "n": 2, "synthetic_set": "y"}
     stages = [
         (path, {name: value for name, value in given.items() if name in json.loads(path.read_text())})
         for path in (bundle_file(bundle, stage) for bundle in BUNDLES for stage in STAGES)

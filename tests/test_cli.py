@@ -30,6 +30,7 @@ COMMANDS = (
     "calibrate",
     "report",
     "sample",
+    "enlarge",
     "train",
     "predict",
     "bundles copy",
@@ -162,6 +163,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
                 **{"checkpoint": "g", "finding": "Edema", "n": 5, "seed": 0, "output_dir": "o"},
                 **{"start": 5, "truncation": 0.5, "depth": 16, "crop": [8, 6], "png": True},
             },
+        ),
+        (
+            "enlarge s --model m --out o --manifest r.csv --depth 16 --png",
+            "bundles/image_superresolution/configs/inference.json",
+            {
+                **{"checkpoint": "m", "synthetic_set": "s", "output_dir": "o"},
+                **{"manifest": "r.csv", "depth": 16, "png": True},
+            },
+        ),
+        (
+            "enlarge --images p --model m --out o",
+            "bundles/image_superresolution/configs/inference.json",
+            {"checkpoint": "m", "images": "p", "output_dir": "o"},
         ),
         (
             "train d --out o",
@@ -344,6 +358,12 @@ def test_wrong_usage_is_one_line_and_status_two(
         ("evaluate r --manifest m.csv --out {out} --where area", "--where area: must read NAME=VALUE"),
         ("report {out}", "{out}/results.json: file must exist"),
         ("sample none --finding Edema --n 2 --out {out}", "none: must be a model file, or a folder that holds"),
+        ("enlarge s --model none --out {out}", "none: must be a model file, or a folder that holds"),
+        ("enlarge --model none --out {out}", "key 'synthetic_set' or 'images': a value is required"),
+        (
+            "enlarge s --images p --model none --out {out}",
+            "synthetic_set, images: one of them must be given; found both",
+        ),
         ("predict none --images . --out {out}", "none: must be a model file, or a folder that holds"),
         ("bundles copy {file}", "must be a folder that can be written"),
         ("train none --out {out}", "none: manifest must exist"),
@@ -541,7 +561,8 @@ def test_models_refuse_what_they_are_not_for(
 def test_copied_bundle_is_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bundles", "copy", str(tmp_path)]) == 0
     names = ["chest_xray_classification", "chest_xray_distortion", "chest_xray_pggan"]
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / name) for name in names]
+    copied = [*names, "image_infogan", "image_superresolution"]
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / name) for name in copied]
     with pytest.raises(InputError, match=r"/output or .*must be a model file, or a folder that holds"):
         bundle_config.run_stage(
             tmp_path / names[-1] / "configs" / "inference.json",

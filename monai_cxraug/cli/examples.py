@@ -36,6 +36,10 @@ EXAMPLES: Final = {
   cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
   cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
+    "enlarge": """\
+  cxraug enlarge synthetic/edema --model models/x2 --out synthetic/edema_224 --manifest data/nih224/manifest.csv
+  cxraug enlarge --images radiographs/ --model models/x2/model.pt --out enlarged
+  cxraug enlarge synthetic/malignant --model RealESRGAN_x2plus.pth --out synthetic/malignant_224""",
     "train": """\
   cxraug train data/skin --synthetic synthetic/malignant --top-up malignant=1197 --limit malignant=50 --out models/50
   cxraug train data/nih64 --finding Edema --where resample=area --overlay loss_alpha --steps 2000 --out models/weighted

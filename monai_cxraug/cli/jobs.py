@@ -131,6 +131,13 @@ def sample(args: argparse.Namespace) -> Stage:
     return _bundle("chest_xray_pggan", settings, made=Path(args.out) / "manifest.csv")
 
 
+def enlarge(args: argparse.Namespace) -> Stage:
+    settings = _options(args)
+    settings |= {"checkpoint": settings.pop("model"), "output_dir": settings.pop("out")}
+    made = Path(args.out) / ("manifest.csv" if args.images is None else "enlarged")
+    return _bundle("image_superresolution", settings, made=made)
+
+
 def train(args: argparse.Namespace) -> Stage:
     from monai_cxraug.data.pack import stored_size
 

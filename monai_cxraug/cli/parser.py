@@ -57,6 +57,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_calibrate(commands)
     _add_sample(commands)
+    _add_enlarge(commands)
     _add_train(commands, with_overlays=command == "train")
     _add_predict(commands)
     _add_pacs(commands)
@@ -225,6 +226,22 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--depth", type=int, choices=(8, 16), help="bits of the stored pictures (8)")
     sample.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="keep the centred part (everything)")
     sample.add_argument("--png", action="store_true", default=None, help="write 8-bit PNG files too, into png/")
+
+
+def _add_enlarge(commands: Any) -> None:
+    summary = "enlarge a synthetic set, or pictures, by a network trained on real training images"
+    enlarge = _add(commands, "enlarge", summary, jobs.enlarge)
+    enlarge.add_argument("synthetic_set", nargs="?", metavar="SET", help="synthetic set: its folder or manifest.csv")
+    enlarge.add_argument("--images", metavar="PATH", help="pictures instead: folder, archive or file")
+    enlarge.add_argument(
+        "--model", required=True, metavar="MODEL", help="super-resolver: model file, bundle folder or public weights"
+    )
+    enlarge.add_argument("--out", required=True, metavar="DIR", help="folder for the enlarged set or pictures")
+    enlarge.add_argument(
+        "--manifest", metavar="MANIFEST.csv", help="real images; refuse networks that saw its val or test patients"
+    )
+    enlarge.add_argument("--depth", type=int, choices=(8, 16), help="bits of the stored pictures (those of the set)")
+    enlarge.add_argument("--png", action="store_true", default=None, help="write 8-bit PNG files too, into png/")
 
 
 def _add_train(commands: Any, with_overlays: bool) -> None:

@@ -170,7 +170,7 @@ class MixedDataset(PackDataset):
         provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
         if "salt" in provenance:  # images made elsewhere; our own generators name patients as their manifest does
             refuse_different_salts({str(self.real.manifest.path): self.real.manifest.info, str(folder): provenance})
-        seen = _declared_patients(provenance, folder / "provenance.json")
+        seen = declared_patients(provenance, folder / "provenance.json")
         refuse_seen(seen, outside, folder)
         part = PackRows(folder, findings=self.findings, size=self.real.size, contrast=self.real.contrast)
         if (part.manifest["source"] == "real").any():
@@ -202,7 +202,16 @@ class MixedDataset(PackDataset):
             )
 
 
-def _declared_patients(provenance: Mapping[str, Any], path: Path) -> frozenset[str]:
+def declared_patients(provenance: Mapping[str, Any], path: Path) -> frozenset[str]:
+    """Return whose images trained what made a synthetic set, as its provenance declares.
+
+    Args:
+        provenance: content of ``provenance.json``.
+        path: of it, for the message.
+
+    Raises:
+        LeakageError: they are not declared.
+    """
     seen = provenance.get("patients_seen")
     # a text would fall apart into letters, and numbers would never equal a manifest's texts: both would hide a leak
     if not isinstance(seen, list) or not all(isinstance(patient, str) for patient in seen):

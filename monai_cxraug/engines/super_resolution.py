@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from ignite.engine import Events
 from monai.inferers import Inferer
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 from torch.optim import Optimizer
 
+from monai_cxraug.console import announce
 from monai_cxraug.engines.distortion import DistortionTrainer, Views
 from monai_cxraug.engines.ema import ExponentialMovingAverage
 from monai_cxraug.engines.freezing import frozen
@@ -161,6 +163,7 @@ class SuperResolutionTrainer(DistortionTrainer):
         self._rates = [one.param_groups[0]["lr"] if one is not None else 0.0 for one in (optimizer, d_optimizer)]
         self.ema = ExponentialMovingAverage(network, ema_half_life)
         self.before: nn.Module = copy.deepcopy(self.ema.module)
+        self.add_event_handler(Events.STARTED, self._say_what_is_off)
 
     @property
     def resumables(self) -> dict[str, Any]:
@@ -209,6 +212,10 @@ class SuperResolutionTrainer(DistortionTrainer):
             image = torch.rot90(image, turns, (1, 2))
             image = image.flip(2) if torch.randint(2, (), generator=draws) else image
         return image
+
+    def _say_what_is_off(self) -> None:
+        if self.gan_steps and not self.loss.feature and not rank():
+            announce("super-resolution: no network of features was given; the second stage has no perceptual term")
 
     # --- one step ---
 

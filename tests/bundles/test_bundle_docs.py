@@ -17,7 +17,7 @@ from monai_cxraug.cli import build_parser
 from monai_cxraug.labels import NIH_FINDINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion")
+BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion", "image_superresolution")
 EACH = pytest.mark.parametrize("bundle", BUNDLES)
 
 
@@ -25,7 +25,7 @@ def commands(bundle: str) -> list[list[str]]:
     """The commands in the README's shell blocks and in its lines of code, as words."""
     text = (ROOT / "bundles" / bundle / "docs" / "README.md").read_text()
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.S)).replace("\\\n", " ")
-    lines = [*blocks.splitlines(), *re.findall(r"`(cxraug (?:sample|predict|prepare) [^`]+)`", text)]
+    lines = [*blocks.splitlines(), *re.findall(r"`(cxraug (?:sample|enlarge|predict|prepare) [^`]+)`", text)]
     words = [shlex.split(line.replace("$B", f"bundles/{bundle}"), comments=True) for line in lines]
     return [line for line in words if line and not line[0].startswith("B=")]
 

@@ -11,17 +11,19 @@ from monai.bundle import ConfigWorkflow
 from monai_cxraug.bundle_config import run_stage
 
 ROOT = Path(__file__).resolve().parents[2] / "bundles"
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion")
+BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion", "image_superresolution")
 EACH = pytest.mark.parametrize("bundle", BUNDLES)
 OWN: dict[str, dict[str, Any]] = {
     "chest_xray_classification": {"size": 32, "architecture": "small_cnn"},
     "chest_xray_pggan": {"finding": "Edema"},
     "chest_xray_distortion": {},
+    "image_superresolution": {},
 }
 ASKED: dict[str, dict[str, Any]] = {
     "chest_xray_classification": {},
     "chest_xray_pggan": {"finding": "Edema", "n": 2},
     "chest_xray_distortion": {},
+    "image_superresolution": {"images": "nowhere"},
 }
 
 

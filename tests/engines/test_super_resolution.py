@@ -16,7 +16,7 @@ from monai_cxraug.data.samplers import SeededBatches
 from monai_cxraug.engines.super_resolution import SuperResolutionTrainer, blend, shrink
 from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.handlers.resume import Resume
-from monai_cxraug.losses.reconstruction import ReconstructionLoss
+from monai_cxraug.losses.reconstruction import FeatureDifference, ReconstructionLoss
 from monai_cxraug.networks.esrgan import EnlargedDiscriminator, EnlargingNetwork
 
 
@@ -244,6 +244,17 @@ def test_a_second_stage_alone_goes_on_from_the_weights_it_is_given() -> None:
     given = copy.deepcopy(engine.network.state_dict())
     engine.run()
     assert all(torch.equal(engine.before.state_dict()[name], value) for name, value in given.items())
+
+
+@pytest.mark.parametrize(("gan_steps", "feature", "said"), [(0, 0.0, False), (2, 0.0, True), (2, 1.0, False)])
+def test_a_perceptual_term_that_is_off_is_said(
+    gan_steps: int, feature: float, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = FeatureDifference(nn.Conv2d(1, 2, 3), [""]) if feature else None
+    engine = trainer(gan_steps, pixel_steps=2, loss=ReconstructionLoss(0.01, feature, features))
+    engine.run()
+    assert ("the second stage has no perceptual term" in capsys.readouterr().err) == said
+    assert ("feature" in engine.state.output) == bool(feature)
 
 
 # --- network interpolation ---
