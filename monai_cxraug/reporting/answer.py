@@ -10,7 +10,7 @@ from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import badge, folded, note, over, section, table
 from monai_cxraug.reporting.records import MACRO, Harm, Plan, Primary, Results
-from monai_cxraug.reporting.tables import bracket, finding_title, number, p_value, percent, signed, summarise
+from monai_cxraug.reporting.tables import amount_of, bracket, finding_title, number, p_value, signed, summarise
 
 #: rows of the table of harm that are shown without unfolding it.
 _SHOWN: Final = 8
@@ -45,7 +45,12 @@ def answer_part(results: Results, plan: Plan | None, patients: int | None, say: 
         element("p", words.meaning(primary, say)),
         element("p", words.detectable(primary, say)),
         element(
-            "p", element("strong", say("endpoint")), " ", _endpoint(primary, say), ". ", _declared(results, plan, say)
+            "p",
+            element("strong", say("endpoint")),
+            " ",
+            _endpoint(results, primary, say),
+            ". ",
+            _declared(results, plan, say),
         ),
         *(element("p", say.known(line), class_="warning") for line in results.warnings),
         id="answer",
@@ -75,11 +80,11 @@ def _numbers(results: Results, primary: Primary, patients: int | None, say: Lang
     return element("dl", *(element("div", element("dt", k), element("dd", v)) for k, v in facts), class_="figures")
 
 
-def _endpoint(primary: Primary, say: Language) -> str:
+def _endpoint(results: Results, primary: Primary, say: Language) -> str:
     named = {"metric": primary.endpoint.upper(), "arm": primary.arm, "reference": primary.reference}
     parts = [say("endpoint.pair", subject=words.subject(primary.finding, say), **named)]
     if primary.fraction is not None:
-        parts.append(say("endpoint.fraction", share=percent(primary.fraction)))
+        parts.append(amount_of(primary.fraction, results.scale, say))
     if primary.ratio is not None:
         parts.append(say("endpoint.ratio", ratio=f"{primary.ratio:g}"))
     return ", ".join(parts)

@@ -12,7 +12,7 @@ from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import absent, folded, note, ratio_text, responsive, section, table
 from monai_cxraug.reporting.records import Composition, Results
-from monai_cxraug.reporting.tables import NONE, finding_title, percent
+from monai_cxraug.reporting.tables import NONE, amount, finding_title
 
 #: origins with the number of their colour, in the order of the bar.
 ORIGINS: Final = {"real": 0, "duplicate": 1, "filtered": 3, "synthetic": 2, "external": 4}
@@ -34,9 +34,9 @@ def composition_part(results: Results, say: Language) -> Markup:
         say,
         drawn,
         element("h3", say("classes.shares")),
-        _table(studied, say, say("classes.shares")) if studied else "",
+        _table(studied, results, say, say("classes.shares")) if studied else "",
         note(say("classes.note")),
-        folded(title, _table(others, say, title)) if others else "",
+        folded(title, _table(others, results, say, title)) if others else "",
     )
 
 
@@ -53,7 +53,7 @@ def _equal_over_seeds(rows: Sequence[Composition]) -> list[tuple[Composition, st
     return [(row, ", ".join(seeds)) for row, seeds in together.items()]
 
 
-def _table(rows: Sequence[tuple[Composition, str]], say: Language, label: str) -> Markup:
+def _table(rows: Sequence[tuple[Composition, str]], results: Results, say: Language, label: str) -> Markup:
     origins = [name for name in ORIGINS if name in _ALWAYS or any(getattr(row, name) for row, _ in rows)]
     names = ("arm", "finding", "data", "ratio", "seeds")
     head = [*(say(f"head.{name}") for name in names), *(say(f"origin.{name}") for name in origins), say("head.share")]
@@ -61,7 +61,7 @@ def _table(rows: Sequence[tuple[Composition, str]], say: Language, label: str) -
         [
             row.arm,
             finding_title(row.finding, say),
-            percent(row.fraction),
+            amount(row.fraction, results.scale, say),
             ratio_text(row.ratio),
             seeds,
             *(getattr(row, name) for name in origins),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from monai_cxraug.reporting.axis import span
 from monai_cxraug.reporting.figures import order_arms
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
-from monai_cxraug.reporting.parts import folded, note, section
-from monai_cxraug.reporting.plots import Line, Panel, Ticks, legend, panels
+from monai_cxraug.reporting.parts import folded, note, responsive, section
+from monai_cxraug.reporting.plots import LARGE, Line, Panel, Ticks, draw_panel, legend, panels
 from monai_cxraug.reporting.records import MACRO, ArmResult, Curve, Results
-from monai_cxraug.reporting.tables import finding_title, percent
+from monai_cxraug.reporting.tables import amount, finding_title
 
 #: more points of a curve cannot be told apart in a panel.
 _POINTS: Final = 60
@@ -91,7 +92,7 @@ def sweep_part(results: Results, say: Language) -> Markup:
     """Write AUROC against the fraction of the data and against the ratio, where there are several."""
     rows = [row for row in results.overall() if row.finding in results.studied() and row.auroc is not None]
     blocks = [block for name in ("fraction", "ratio") if (block := _sweep(rows, results, name, say))]
-    return section("sweep", say, *blocks, note(say("sweep.note"))) if blocks else Markup("")
+    return section("sweep", say, *blocks) if blocks else Markup("")
 
 
 def _sweep(given: Sequence[ArmResult], results: Results, name: str, say: Language) -> Markup | None:
@@ -100,7 +101,7 @@ def _sweep(given: Sequence[ArmResult], results: Results, name: str, say: Languag
     if len(places) < 2:
         return None
     order = order_arms(results)
-    x = _sweep_axis(places, name, say)
+    x = _sweep_axis(places, name, results, say)
     values = [end for row in rows for end in (row.interval or (row.auroc or 0,))]
     low, high = span(values, least=0.1)
     drawn = []
@@ -112,7 +113,16 @@ def _sweep(given: Sequence[ArmResult], results: Results, name: str, say: Languag
         title = finding_title(finding, say)
         drawn.append(Panel(title, counted, x, Ticks(max(0, low), min(1, high), "AUROC"), lines, level=0.5))
     names = [(arm, order.index(arm)) for arm in order if any(row.arm == arm for row in rows)]
-    return join(element("h3", say(f"sweep.{name}")), legend(names), panels(drawn))
+    heading = say("sweep.real" if _counted(results, name) else f"sweep.{name}")
+    shown = join(panels(drawn), note(say("sweep.note")))
+    if len(drawn) == 1:  # room enough for every interval
+        shown = responsive(draw_panel(drawn[0], LARGE), draw_panel(drawn[0]), say("sweep.note"))
+    return join(element("h3", heading), legend(names), shown)
+
+
+def _counted(results: Results, name: str) -> bool:
+    """Whether the axis counts real images."""
+    return name == "fraction" and results.scale is not None
 
 
 def _holds_still(row: ArmResult, results: Results, name: str) -> bool:
@@ -129,19 +139,28 @@ def _place(value: float, places: Sequence[float]) -> float:
     return math.log(value) if places[0] > 0 and places[-1] / places[0] >= _WIDE else value
 
 
-def _sweep_axis(places: Sequence[float], name: str, say: Language) -> Ticks:
-    write = percent if name == "fraction" else (lambda value: f"×{value:g}")
-    marks = [(_place(value, places), write(value)) for value in places]
+def _sweep_axis(places: Sequence[float], name: str, results: Results, say: Language) -> Ticks:
+    marks = [(_place(value, places), _sweep_mark(value, name, results, say)) for value in places]
     low, high = span([place for place, _ in marks], least=0.1, margin=0.1)
+    if results.scale and _counted(results, name):
+        return Ticks(low, high, say("sweep.real.x", finding=finding_title(results.scale.finding, say)), marks)
     return Ticks(low, high, say(f"sweep.{name}.x"), marks)
+
+
+def _sweep_mark(value: float, name: str, results: Results, say: Language) -> str:
+    if name == "ratio":
+        return f"×{value:g}"
+    count = results.scale.count(value) if results.scale else None
+    return amount(value, None, say) if count is None else say("exchange.all") if value == 1 else str(count)
 
 
 def _sweep_line(rows: Sequence[ArmResult], order: Sequence[str], name: str, places: Sequence[float]) -> Line:
     """The line of an arm, set a little aside so that intervals do not hide one another."""
     own = sorted(rows, key=lambda row: getattr(row, name))
     colour = order.index(own[0].arm)
-    width = _place(places[-1], places) - _place(places[0], places)
-    aside = 0.07 * width * ((colour + 0.5) / len(order) - 0.5)
+    where = [_place(value, places) for value in places]
+    room = min(0.07 * (where[-1] - where[0]), 0.8 * min(b - a for a, b in pairwise(where)))
+    aside = room * ((colour + 0.5) / len(order) - 0.5)
     x = [_place(getattr(row, name), places) + aside for row in own]
     y = [row.auroc or 0 for row in own]
     return Line(own[0].arm, x, y, colour, [row.interval for row in own], dots=True)

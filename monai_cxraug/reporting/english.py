@@ -44,7 +44,6 @@ WORDS: Final[dict[str, str]] = {
     "detectable.none": "The smallest difference that this run could have found was not estimated.",
     "endpoint": "Primary endpoint:",
     "endpoint.pair": "{metric} of {subject}, “{arm}” less “{reference}”",
-    "endpoint.fraction": "{share} of the training data",
     "endpoint.ratio": "ratio {ratio}",
     "declared.before": "It was declared in the experiment file before any cell was done.",
     "declared.changed_before": "It was declared before any cell was done, in the place of {earlier} earlier "
@@ -53,11 +52,17 @@ WORDS: Final[dict[str, str]] = {
     "endpoint(s): read the result as exploratory.",
     "declared.unknown": "This run has no record of when it was declared.",
     "contents": "On this page",
+    "amount.all": "all {count} images",
+    "amount.images": "{count} images",
+    "amount.real": "{amount} of {finding}",
+    "amount.share": "{share} of the training data",
     # --- sections ---
     "section.answer": "Answer",
     "section.harm": "Harm beside AUROC",
     "section.missing": "What is missing for a verdict",
     "section.results": "Results",
+    "section.grid": "The grid",
+    "section.exchange": "What the arms are worth in real images",
     "section.published": "Beside what others reported",
     "section.shift": "Shift from the run's own images to these",
     "section.differences": "Differences",
@@ -97,6 +102,11 @@ WORDS: Final[dict[str, str]] = {
     "head.arm": "Arm",
     "head.comparison": "Comparison",
     "head.data": "Data",
+    "head.real": "Real images",
+    "head.equivalent": "Worth",
+    "head.gain": "Worth / real",
+    "head.more": "Worth − real",
+    "head.generator": "Generator",
     "head.ratio": "Ratio",
     "head.seed": "Seed",
     "head.seeds": "Seeds",
@@ -211,6 +221,41 @@ WORDS: Final[dict[str, str]] = {
     "area.unit": "AUROC (0.5 is guessing)",
     "counted": "{positives} positive of {n}",
     "counted.few": "few: {positives} positive of {n}",
+    # --- the grid and the exchange rate ---
+    "grid.all": "all {count}",
+    "grid.columns": "Real images of {finding} in training",
+    "grid.best": "better than every other arm of its column",
+    "grid.reported": "reported",
+    "grid.note": "Real images of {finding} are cut to each number; all other training images stay. Means over "
+    "{seeds} seeds, and under them 95 % intervals over patients and seeds.",
+    "grid.total": "Arms that add images fill up to {total}, and have no cell where there is nothing to add.",
+    "grid.winner": "▲: shown to be better than every other arm of its column: in AUROC by each paired comparison, "
+    "adjusted by Holm, in the rates by an interval above all others. A column without it has no winner, whichever "
+    "number is largest.",
+    "grid.always": "Always answering no would be right in {share}.",
+    "grid.sources": "Reported by {sources}.",
+    "exchange.read": "With how many real images does “{reference}” alone reach the AUROC that an arm has? On the "
+    "dashed line an arm is worth the real images that it was given and no more; a point above it says how many real "
+    "images would have done as well, and one below it that the arm cost some.",
+    "exchange.limits": "An interval (vertical line, 95 %, patients and seeds) that crosses the dashed line leaves "
+    "open whether the arm is worth anything, and where the curve of “{reference}” is nearly level a hair of AUROC is "
+    "worth hundreds of images. Numbers beyond those tried are not guessed: triangles and arrows say “more” or "
+    "“fewer”; and all of it holds for AUROC, these images and this classifier only.",
+    "exchange.rise": "From {least} to {most} real images “{reference}” itself gains {rise}.",
+    "exchange.weak": "“{reference}” itself is not shown to gain from more real images (from {least} to {most}: "
+    "{rise}): what follows says little.",
+    "exchange.flat": "There is no exchange rate: “{reference}” does not rise from {least} to {most} real images "
+    "({rise}).",
+    "exchange.none": "There is no exchange rate: the images lack a class.",
+    "exchange.x": "real images that it had",
+    "exchange.y": "worth as many real images",
+    "exchange.all": "all",
+    "exchange.any": "any",
+    "exchange.table": "Worth in real images, and the 95 % interval",
+    "exchange.note": "The curve of “{reference}” is made to rise (isotonic regression) and read between the numbers "
+    "tried over their logarithm; on a level stretch its left end counts, the fewest images. An interval holds the "
+    "numbers of real images whose paired comparison with the arm does not leave out zero.",
+    "exchange.every": "All {count} exchange rates, with bootstrap intervals",
     # --- curves ---
     "curve.roc": "ROC",
     "curve.roc.x": "1 − specificity",
@@ -226,6 +271,8 @@ WORDS: Final[dict[str, str]] = {
     "are too high. Bins with few images scatter widely.",
     "sweep.fraction": "AUROC against the fraction of the training data",
     "sweep.fraction.x": "share of the training data",
+    "sweep.real": "AUROC against the number of real images",
+    "sweep.real.x": "real images of {finding} in training",
     "sweep.ratio": "AUROC against the ratio of added to real images",
     "sweep.ratio.x": "added images for each real positive",
     "sweep.note": "Means over seeds; vertical lines are 95 % intervals, arms set a little apart to show them. Which "
@@ -249,7 +296,10 @@ WORDS: Final[dict[str, str]] = {
     "published.note": "What was reported stands in the experiment file; nothing here is computed from it. Other "
     "images, labels, sizes and splits: only the direction of a change can be compared. An interval stands where the "
     "run compared the two arms on that finding.",
-    "published.where": "Reported by {source}; {fraction} of the training data",
+    "published.where": "Reported by {source}; {amount}",
+    "published.by": "Reported by {source}",
+    "published.theirs_of": "{measure}, reported",
+    "published.ours_of": "{measure}, here",
     "published.source": "others",
     "published.theirs": "Reported",
     "published.ours": "Here",
@@ -280,6 +330,11 @@ WORDS: Final[dict[str, str]] = {
     "synthetic.nearest.note": "Each synthetic image stands on the left of the real training image that is nearest by "
     "root mean squared difference, as it is or mirrored; the number is the distance. The set's nearest.csv lists all.",
     "synthetic.set": "{finding}: set {id}",
+    "memorised.title": "Near copies, by generator and number of real images",
+    "memorised.columns": "Real images of {finding} that the generator learnt from",
+    "memorised.note": "Share of synthetic images that are near a training image, and under it the share of those "
+    "nearest ones that are called copies, over all seeds. A generator that learnt from ten images is expected to "
+    "know them by heart: where the share is high, its images add little but copies.",
     "audit.title": "Memorisation audit and screening",
     "audit.count": "{verdict}: {count} of {all} sets",
     "audit.not_run": "no audit: {why}",
@@ -327,7 +382,7 @@ WORDS: Final[dict[str, str]] = {
     "limit.few": "Fewer than {least} positive images of {names}: their numbers can hardly move a decision.",
     "limit.seed": "One training seed: the intervals hold for these networks and not for training anew.",
     "limit.seeds": "{count} training seeds: how much training anew would change is known only roughly.",
-    "limit.fraction": "The primary endpoint is for {share} of the training patients.",
+    "limit.fraction": "The primary endpoint is for {amount}.",
     "limit.subgroups": "Subgroups are exploratory and not adjusted for their number.",
     "limits.none": "The run gave no warnings.",
     "refused": "Refused images",

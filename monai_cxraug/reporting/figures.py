@@ -10,7 +10,7 @@ from monai_cxraug.reporting.forest import STYLE, WIDE, Group, Layout, Names, Row
 from monai_cxraug.reporting.language import ENGLISH, Language
 from monai_cxraug.reporting.markup import Markup
 from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, ArmResult, Comparison, Results
-from monai_cxraug.reporting.tables import bracket, finding_title, number, percent, signed
+from monai_cxraug.reporting.tables import amount, bracket, finding_title, number, signed
 
 __all__ = ["STYLE", "areas", "differences", "order_arms"]
 AnyRow = TypeVar("AnyRow", ArmResult, Comparison)
@@ -32,7 +32,7 @@ def differences(
         An SVG element; None when there is nothing to draw.
     """
     chosen = [row for row in results.comparisons if is_beside_endpoint(results, row) != others]
-    where = _distinguish(results.comparisons if others else chosen)
+    where = _distinguish(results.comparisons if others else chosen, results, say)
     groups = [
         Group(
             finding_title(name, say),
@@ -80,7 +80,8 @@ def _endpoint_first(results: Results, rows: Sequence[Comparison]) -> list[Compar
 def _difference_row(results: Results, row: Comparison, where: Callable[[Comparison], str]) -> Row:
     order, primary = order_arms(results), is_primary(results, row)
     return Row(
-        label=f"{row.arm} − {row.reference}{where(row)}",
+        label=f"{row.arm} − {row.reference}",
+        where=where(row),
         value=row.difference,
         interval=row.interval,
         text=_written(signed(row.difference), bracket(row.interval)),
@@ -114,7 +115,7 @@ def areas(results: Results, say: Language = ENGLISH, layout: Layout = WIDE, othe
         An SVG element; None when there is nothing to draw.
     """
     chosen = [row for row in results.overall() if _is_at_endpoint(results, row) != others]
-    where = _distinguish(results.overall() if others else chosen)
+    where = _distinguish(results.overall() if others else chosen, results, say)
     order = order_arms(results)
     seeds = _seed_areas(results)
     groups = [
@@ -123,7 +124,8 @@ def areas(results: Results, say: Language = ENGLISH, layout: Layout = WIDE, othe
             _counted(results, name, say),
             tuple(
                 Row(
-                    label=f"{row.arm}{where(row)}",
+                    label=row.arm,
+                    where=where(row),
                     value=row.auroc,
                     interval=row.interval,
                     text=_written(number(row.auroc), bracket(row.interval, number)),
@@ -161,13 +163,13 @@ def _seed_areas(results: Results) -> dict[tuple[str, str, float | None, float | 
     return found
 
 
-def _distinguish(rows: Sequence[AnyRow]) -> Callable[[AnyRow], str]:
+def _distinguish(rows: Sequence[AnyRow], results: Results, say: Language) -> Callable[[AnyRow], str]:
     """Make a function that names the fraction and the ratio of a row, each only when rows differ in it."""
     fractions = len({row.fraction for row in rows}) > 1
     ratios = len({row.ratio for row in rows if row.ratio}) > 1
 
     def name(row: AnyRow) -> str:
-        fraction = f", {percent(row.fraction)}" if fractions else ""
+        fraction = f", {amount(row.fraction, results.scale, say)}" if fractions else ""
         return fraction + (f", ×{row.ratio:g}" if ratios and row.ratio else "")
 
     return name

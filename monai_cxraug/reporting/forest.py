@@ -61,7 +61,10 @@ NARROW: Final = Layout("-narrow", 360, 14, 346, 41, True, 29)
 
 @dataclass(frozen=True)
 class Row:
-    """One mark: a value with its interval, small dots for single seeds, and the numbers written out."""
+    """One mark: a value with its interval, small dots for single seeds, and the numbers written out.
+
+    ``where`` follows the label, and stays whole where a long label is cut.
+    """
 
     label: str
     value: float | None
@@ -70,6 +73,7 @@ class Row:
     colour: int
     dots: tuple[float, ...] = ()
     primary: bool = False
+    where: str = ""
 
     def extent(self) -> Iterable[float]:
         """Values that the axis must hold."""
@@ -149,7 +153,7 @@ def forest(groups: Sequence[Group], domain: tuple[float, float], rule: float, na
 
 def _fit(layout: Layout, groups: Sequence[Group]) -> Layout:
     """Give the numbers a line of their own where they would run into a label."""
-    crowded = any(len(row.label) + len(row.text) > _LETTERS for group in groups for row in group.rows)
+    crowded = any(len(row.label) + len(row.where) + len(row.text) > _LETTERS for group in groups for row in group.rows)
     return replace(layout, row=layout.row + 15, longest=_LETTERS) if layout.stacked and crowded else layout
 
 
@@ -205,7 +209,10 @@ def _row(row: Row, axis: Axis, top: float, layout: Layout) -> Markup:
     return join(
         band if row.primary else "",
         write(
-            _EDGE if layout.stacked else 26, words, clip(row.label, layout.longest), f"{weight}{size}".strip() or None
+            _EDGE if layout.stacked else 26,
+            words,
+            clip(row.label, layout.longest - len(row.where)) + row.where,
+            f"{weight}{size}".strip() or None,
         ),
         _mark(row, axis, y),
         write(layout.width - _EDGE, numbers, row.text, "num" + weight + size, "end"),

@@ -105,7 +105,6 @@ WORDS: Final[dict[str, str]] = {
     "detectable.none": "이 실험이 발견할 수 있었던 가장 작은 차이는 추정하지 않았습니다.",
     "endpoint": "일차 평가변수:",
     "endpoint.pair": "{subject}의 {metric}, “{arm}” 빼기 “{reference}”",
-    "endpoint.fraction": "학습 데이터의 {share}",
     "endpoint.ratio": "비율 {ratio}",
     "declared.before": "어떤 셀도 완료되기 전에 실험 파일에서 선언되었습니다.",
     "declared.changed_before": "어떤 셀도 완료되기 전에 선언되었으나, 앞선 평가변수 {earlier}개를 대체한 것입니다.",
@@ -113,11 +112,17 @@ WORDS: Final[dict[str, str]] = {
     "탐색적으로 읽어야 합니다.",
     "declared.unknown": "언제 선언되었는지 이 실험에는 기록이 없습니다.",
     "contents": "이 페이지의 내용",
+    "amount.all": "영상 전체 {count}개",
+    "amount.images": "영상 {count}개",
+    "amount.real": "{finding}의 {amount}",
+    "amount.share": "학습 데이터의 {share}",
     # --- sections ---
     "section.answer": "결론",
     "section.harm": "AUROC 외의 손해",
     "section.missing": "판정에 부족한 것",
     "section.results": "결과",
+    "section.grid": "격자 전체",
+    "section.exchange": "방법의 가치를 실제 영상 수로 환산",
     "section.published": "발표된 결과와 나란히",
     "section.shift": "실험의 영상에서 이 영상으로의 변화",
     "section.differences": "차이",
@@ -157,6 +162,11 @@ WORDS: Final[dict[str, str]] = {
     "head.arm": "방법",
     "head.comparison": "비교",
     "head.data": "데이터",
+    "head.real": "실제 영상",
+    "head.equivalent": "가치",
+    "head.gain": "가치 / 실제",
+    "head.more": "가치 − 실제",
+    "head.generator": "생성 모델",
     "head.ratio": "비율",
     "head.seed": "시드",
     "head.seeds": "시드",
@@ -266,6 +276,41 @@ WORDS: Final[dict[str, str]] = {
     "area.unit": "AUROC (0.5는 추측)",
     "counted": "{n}개 중 양성 {positives}",
     "counted.few": "적음: {n}개 중 양성 {positives}",
+    # --- the grid and the exchange rate ---
+    "grid.all": "전체 {count}",
+    "grid.columns": "학습에 쓴 {finding} 실제 영상 수",
+    "grid.best": "같은 열의 다른 모든 방법보다 나음",
+    "grid.reported": "발표된 값",
+    "grid.note": "{finding} 실제 영상을 각 개수로 줄였고, 다른 학습 영상은 모두 그대로입니다. 시드 {seeds}개의 "
+    "평균이며, 그 아래는 환자와 시드에 대한 95 % 신뢰구간입니다.",
+    "grid.total": "영상을 추가하는 방법은 {total}개까지 채우며, 추가할 것이 없으면 셀이 없습니다.",
+    "grid.winner": "▲: 같은 열의 다른 모든 방법보다 나음이 확인됨. AUROC는 쌍을 이룬 모든 비교(Holm 보정)로, 나머지 "
+    "비율은 다른 모든 구간보다 위에 있는 구간으로 판단합니다. 표시가 없는 열에는, 가장 큰 숫자가 무엇이든 승자가 "
+    "없습니다.",
+    "grid.always": "항상 음성이라고 답하면 {share}가 맞습니다.",
+    "grid.sources": "발표: {sources}.",
+    "exchange.read": "“{reference}” 방법만으로 어떤 방법의 AUROC에 이르려면 실제 영상이 몇 개 필요합니까? 점선 위의 "
+    "점은 받은 실제 영상만큼의 가치뿐임을 뜻합니다. 점선보다 높은 점은 실제 영상이 몇 개였다면 같은 결과를 냈을지를 "
+    "말하고, 낮은 점은 그 방법이 오히려 손해임을 말합니다.",
+    "exchange.limits": "점선과 만나는 구간(세로선, 환자와 시드에 대한 95 %)은 그 방법에 가치가 있는지 결론짓지 "
+    "못합니다. “{reference}” 방법의 곡선이 거의 평평한 곳에서는 아주 작은 AUROC 차이가 영상 수백 개에 해당합니다. "
+    "시험한 개수를 벗어난 값은 추측하지 않으며, 삼각형과 화살표가 더 많음 또는 더 적음을 나타냅니다. 모두 AUROC와 이 "
+    "영상들, 이 분류기에 대해서만 성립합니다.",
+    "exchange.rise": "실제 영상이 {least}개에서 {most}개로 늘 때 “{reference}” 방법 자체의 AUROC 변화: {rise}.",
+    "exchange.weak": "“{reference}” 방법 자체가 실제 영상이 늘어({least}개에서 {most}개: {rise}) 나아진다는 것이 "
+    "확인되지 않았으므로, 아래 값은 말해 주는 것이 거의 없습니다.",
+    "exchange.flat": "환산할 수 없습니다: “{reference}” 방법이 실제 영상 {least}개에서 {most}개까지 나아지지 "
+    "않습니다({rise}).",
+    "exchange.none": "환산할 수 없습니다: 영상에 양성 또는 음성이 없습니다.",
+    "exchange.x": "받은 실제 영상 수",
+    "exchange.y": "같은 가치의 실제 영상 수",
+    "exchange.all": "전체",
+    "exchange.any": "모두 가능",
+    "exchange.table": "실제 영상 수로 환산한 가치와 95 % 신뢰구간",
+    "exchange.note": "“{reference}” 방법의 곡선을 증가하도록 맞추고(등위 회귀), 시험한 개수 사이는 개수의 로그 "
+    "위에서 직선으로 읽습니다. 평평한 구간에서는 왼쪽 끝, 곧 가장 적은 영상 수를 택합니다. 구간은 그 방법과의 쌍을 "
+    "이룬 비교가 0을 배제하지 않는 실제 영상 수들입니다.",
+    "exchange.every": "환산값 {count}개 모두 보기(부트스트랩 구간 포함)",
     # --- curves ---
     "curve.roc": "ROC",
     "curve.roc.x": "1 − 특이도",
@@ -280,6 +325,8 @@ WORDS: Final[dict[str, str]] = {
     "보정에서는 완전한 보정이며, 그 아래의 선은 확률이 너무 높음을 뜻합니다. 영상이 적은 구간은 크게 흔들립니다.",
     "sweep.fraction": "학습 데이터 비율에 따른 AUROC",
     "sweep.fraction.x": "학습 데이터 비율",
+    "sweep.real": "실제 영상 수에 따른 AUROC",
+    "sweep.real.x": "학습에 쓴 {finding} 실제 영상 수",
     "sweep.ratio": "추가 영상 비율에 따른 AUROC",
     "sweep.ratio.x": "실제 양성 하나당 추가한 영상",
     "sweep.note": "시드 평균이며 세로선은 95 % 신뢰구간입니다. 방법들은 보기 쉽게 조금씩 비켜 놓았습니다. 한 지점에서 "
@@ -301,7 +348,10 @@ WORDS: Final[dict[str, str]] = {
     # --- published ---
     "published.note": "발표된 값은 실험 파일에 적힌 것이며, 여기서 계산에 쓰이지 않습니다. 영상, 라벨, 크기, 분할이 "
     "다르므로 변화의 방향만 견줄 수 있습니다. 구간은 이 실험이 그 소견에서 두 군을 비교한 곳에만 있습니다.",
-    "published.where": "{source} 발표; 훈련 데이터의 {fraction}",
+    "published.where": "{source} 발표; {amount}",
+    "published.by": "{source} 발표",
+    "published.theirs_of": "{measure}, 발표",
+    "published.ours_of": "{measure}, 이 실험",
     "published.source": "다른 연구",
     "published.theirs": "발표",
     "published.ours": "이 실험",
@@ -332,6 +382,11 @@ WORDS: Final[dict[str, str]] = {
     "synthetic.nearest.note": "각 합성 영상의 오른쪽에 제곱평균제곱근 차이로 가장 가까운 실제 학습 영상(그대로 또는 "
     "좌우 반전)을 놓았습니다. 숫자는 거리입니다. 집합의 nearest.csv에 모두 있습니다.",
     "synthetic.set": "{finding}: 집합 {id}",
+    "memorised.title": "생성 모델과 실제 영상 수별 거의 같은 영상",
+    "memorised.columns": "생성 모델이 학습한 {finding} 실제 영상 수",
+    "memorised.note": "학습 영상에 가까운 합성 영상의 비율이며, 그 아래는 그중 가장 가까운 복제본의 비율입니다(모든 "
+    "시드). 영상 열 개로 학습한 생성 모델은 그 영상을 외울 것으로 예상됩니다. 비율이 높으면 그 영상들이 더하는 것은 "
+    "복제본뿐이라고 보아야 합니다.",
     "audit.title": "암기 점검과 선별",
     "audit.count": "{verdict}: {all}개 집합 중 {count}개",
     "audit.not_run": "점검 없음: {why}",
@@ -377,7 +432,7 @@ WORDS: Final[dict[str, str]] = {
     "limit.few": "{names}: 양성 영상이 {least}개 미만이어서, 수치로 결정을 바꾸기 어렵습니다.",
     "limit.seed": "학습 시드가 하나: 구간은 이 신경망에 대한 것이며 다시 학습하는 경우에는 해당하지 않습니다.",
     "limit.seeds": "학습 시드 {count}개: 다시 학습하면 얼마나 달라질지는 대략만 알 수 있습니다.",
-    "limit.fraction": "일차 평가변수는 학습 환자의 {share}에 대한 것입니다.",
+    "limit.fraction": "일차 평가변수는 {amount}에 대한 것입니다.",
     "limit.subgroups": "하위군 분석은 탐색적이며 개수에 대해 보정하지 않았습니다.",
     "limits.none": "경고가 없습니다.",
     "refused": "제외된 영상",

@@ -40,6 +40,7 @@ def write_long_table(results: Results, path: Path) -> Path:
         The path. What is unknown is an empty cell; a value that is missing altogether has no row.
     """
     rows = [*_arms(results), *_comparisons(results), *_measures(results), *_harm(results), *_others(results)]
+    rows += _exchange(results)
     cells = [["" if row.get(name) is None else row[name] for name in COLUMNS] for row in rows]
     write_csv(path, COLUMNS, cells)
     return path
@@ -87,6 +88,21 @@ def _harm(results: Results) -> Iterator[dict[str, Any]]:
     for row in results.harm:
         for value in _value(row, f"{row.measure}_difference", row.difference, row.interval):
             yield {**value, **pair, "seed": "all"}
+
+
+def _exchange(results: Results) -> Iterator[dict[str, Any]]:
+    """Equivalent real images and gains; a number beyond what was tried says so in its measure, an end is left open."""
+    for row in results.exchange:
+        beyond = f"_{row.censored}" if row.censored else ""
+        ends = (None if row.low_censored else row.low, None if row.high_censored else row.high)
+        yield from _value(row, f"equivalent_images{beyond}", row.equivalent, ends)
+        drawn = (
+            None if row.bootstrap_low_censored else row.bootstrap_low,
+            None if row.bootstrap_high_censored else row.bootstrap_high,
+        )
+        if row.bootstrap_low is not None:
+            yield from _value(row, f"equivalent_images{beyond}_bootstrap", row.equivalent, drawn)
+        yield from _value(row, f"exchange_gain{beyond}", row.gain)
 
 
 def _others(results: Results) -> Iterator[dict[str, Any]]:

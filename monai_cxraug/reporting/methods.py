@@ -20,6 +20,8 @@ from monai_cxraug.reporting.tables import NONE, finding_title
 
 #: settings of the experiment file that are shown without unfolding it.
 _STATED: Final = ("fractions", "ratios", "seeds", "budget")
+#: of those what says nothing beside a grid over numbers of real images.
+_UNSAID: Final = ("fractions", "ratios")
 #: lists of images that did not get into the pack, and what they are called.
 _LISTS: Final = {"quarantine.csv": "quarantined", "dropped.csv": "dropped"}
 
@@ -75,7 +77,8 @@ def methods_part(results: Results, plan: Plan | None, roles: Sequence[DataRole],
     if roles:
         parts.append(_data_table(roles, say))
     if plan:
-        stated: dict[str, object] = {key: plan.experiment[key] for key in _STATED if key in plan.experiment}
+        asked = ("top_up", *(key for key in _STATED if key not in _UNSAID)) if results.scale else _STATED
+        stated: dict[str, object] = {key: plan.experiment[key] for key in asked if key in plan.experiment}
         counts = [(say("methods.cells"), len(plan.cells)), (say("methods.generators"), len(plan.generators))]
         parts.append(facts([*counts, *flatten(stated)]))
         parts.append(folded(say("methods.file"), facts(flatten(plan.experiment))) if plan.experiment else Markup(""))

@@ -13,7 +13,7 @@ from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import folded, note, over, ratio_text, section, table
 from monai_cxraug.reporting.records import Operating, Results
-from monai_cxraug.reporting.tables import NONE, at_primary, bracket, finding_title, number, percent
+from monai_cxraug.reporting.tables import NONE, amount, at_primary, bracket, finding_title, number
 
 #: measures in the order of the table: all but AUROC, which has sections of its own.
 MEASURES: Final = tuple(name for name in NAMES if name != "auroc")
@@ -42,8 +42,8 @@ def operating_part(results: Results, say: Language) -> Markup:
         say,
         *(_measures(overall, results, finding, say) for finding in dict.fromkeys(row.finding for row in overall)),
         note(say("measures.note", rule=_rule(overall, say))),
-        _everywhere(overall, say),
-        _seed_by_seed(single, say),
+        _everywhere(overall, results, say),
+        _seed_by_seed(single, results, say),
     )
 
 
@@ -89,7 +89,7 @@ def _cell(row: Operating, name: str) -> Markup | str:
     return over(text, words.minus(bracket(interval, number))) if interval else text
 
 
-def _everywhere(rows: Sequence[Operating], say: Language) -> Markup:
+def _everywhere(rows: Sequence[Operating], results: Results, say: Language) -> Markup:
     if len({(row.fraction, row.ratio) for row in rows}) < 2:
         return Markup("")
     some = ("auprc", "accuracy", "all_negative", "sensitivity", "specificity", "ece", "brier", "slope")
@@ -99,7 +99,7 @@ def _everywhere(rows: Sequence[Operating], say: Language) -> Markup:
         [
             row.arm,
             finding_title(row.finding, say),
-            percent(row.fraction),
+            amount(row.fraction, results.scale, say),
             ratio_text(row.ratio),
             f"{row.positives} / {row.n}",
             NONE if row.skipped is None else row.skipped,
@@ -111,7 +111,7 @@ def _everywhere(rows: Sequence[Operating], say: Language) -> Markup:
     return folded(title, table(head, cells, {0, 1}, title))
 
 
-def _seed_by_seed(given: Sequence[Operating], say: Language) -> Markup:
+def _seed_by_seed(given: Sequence[Operating], results: Results, say: Language) -> Markup:
     names = ("arm", "finding", "data", "ratio", "seed", "threshold", "temperature")
     some = ("accuracy", "sensitivity", "specificity")
     head = [*(say(f"head.{name}") for name in names), *(say(f"measure.{name}.short") for name in some)]
@@ -119,7 +119,7 @@ def _seed_by_seed(given: Sequence[Operating], say: Language) -> Markup:
         [
             row.arm,
             finding_title(row.finding, say),
-            percent(row.fraction),
+            amount(row.fraction, results.scale, say),
             ratio_text(row.ratio),
             row.seed,
             number(row.threshold),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from monai_cxraug.reporting import words
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
@@ -12,12 +10,12 @@ from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, ArmResult, Comp
 from monai_cxraug.reporting.tables import (
     NONE,
     SummaryRow,
+    amount,
     at_primary,
     bracket,
     finding_title,
     number,
     p_value,
-    percent,
     signed,
     summarise,
 )
@@ -44,8 +42,8 @@ def results_part(results: Results, say: Language) -> Markup:
         table(head, rows, {0, 3}, say("section.results"), total=summary.rows[-1].finding == MACRO),
         note(" ".join(notes)),
         _every_arm(results, say),
-        _all_comparisons(results.comparisons, say),
-        _all_arms(results.arms, say),
+        _all_comparisons(results, say),
+        _all_arms(results, say),
     )
 
 
@@ -97,14 +95,14 @@ def _area(row: ArmResult | None) -> Markup | str:
     return over(number(row.auroc), bracket(row.interval, number)) if row else NONE
 
 
-def _all_comparisons(given: Sequence[Comparison], say: Language) -> Markup:
+def _all_comparisons(results: Results, say: Language) -> Markup:
     names = ("comparison", "finding", "data", "ratio", "difference", "interval", "p", "p_holm", "p_bh", "detectable")
     head = [say(f"head.{name}") for name in (*names, "bootstrap", "verdict")]
     rows = [
         [
             f"{row.arm} − {row.reference}",
             finding_title(row.finding, say),
-            percent(row.fraction),
+            amount(row.fraction, results.scale, say),
             ratio_text(row.ratio),
             words.minus(signed(row.difference)),
             words.minus(bracket(row.interval)),
@@ -115,7 +113,7 @@ def _all_comparisons(given: Sequence[Comparison], say: Language) -> Markup:
             words.minus(bracket(row.bootstrap_interval)),
             badge(row.verdict, say),
         ]
-        for row in given
+        for row in results.comparisons
     ]
     title = say("results.comparisons", count=len(rows))
     return (
@@ -123,14 +121,14 @@ def _all_comparisons(given: Sequence[Comparison], say: Language) -> Markup:
     )
 
 
-def _all_arms(given: Sequence[ArmResult], say: Language) -> Markup:
+def _all_arms(results: Results, say: Language) -> Markup:
     names = ("arm", "finding", "data", "ratio", "seed", "auroc", "interval", "positives", "skipped")
     head = [say(f"head.{name}") for name in names]
     rows = [
         [
             row.arm,
             finding_title(row.finding, say),
-            percent(row.fraction),
+            amount(row.fraction, results.scale, say),
             ratio_text(row.ratio),
             say.known(str(row.seed)),
             number(row.auroc),
@@ -138,7 +136,7 @@ def _all_arms(given: Sequence[ArmResult], say: Language) -> Markup:
             f"{row.positives} / {row.n}",
             NONE if row.skipped is None else row.skipped,
         ]
-        for row in given
+        for row in results.arms
     ]
     title = say("results.areas", count=len(rows))
     return folded(title, table(head, rows, {0, 1}, title)) if rows else Markup("")

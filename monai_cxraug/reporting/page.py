@@ -9,7 +9,9 @@ from monai_cxraug.reporting.answer import answer_part, harm_part, missing_part, 
 from monai_cxraug.reporting.card import card_part, checklist_part
 from monai_cxraug.reporting.composition import composition_part
 from monai_cxraug.reporting.curves import curves_part, sweep_part
+from monai_cxraug.reporting.exchange import exchange_part
 from monai_cxraug.reporting.forest import STYLE as PLOT_STYLE
+from monai_cxraug.reporting.grid import grid_part
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.maps import CellMaps, maps_section
 from monai_cxraug.reporting.markup import Markup, element
@@ -73,6 +75,8 @@ def page(
         "harm": harm_part(results, say),
         "missing": missing_part(results, say),
         "results": results_part(results, say),
+        "grid": grid_part(results, plan, say),
+        "exchange": exchange_part(results, say),
         "published": published_part(results, plan, say),
         "shift": shift_part(results, say),
         "differences": forest_part("differences", figures.differences, figures.other_differences, say),
@@ -83,7 +87,7 @@ def page(
         "subgroups": subgroups_part(results, say),
         "classes": composition_part(results, say),
         "synthetic": synthetic_part(results, plan, figures.mosaic, figures.shown, figures.nearest, say),
-        "training": training_part(figures.training, say),
+        "training": training_part(figures.training, results.scale, say),
         "maps": maps_section(figures.maps, say),
         "methods": methods_part(results, plan, roles, say),
         "limits": limits_part(results, plan, refusals, say),

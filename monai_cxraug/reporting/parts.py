@@ -51,7 +51,12 @@ def folded(title: str, content: object, unfolded: bool = False) -> Markup:
 
 
 def table(
-    head: Sequence[object], rows: Iterable[Sequence[object]], left: set[int], label: str, total: bool = False
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    left: set[int],
+    label: str,
+    total: bool = False,
+    span: str = "",
 ) -> Markup:
     """Write a table.
 
@@ -61,12 +66,15 @@ def table(
         left: columns that hold text.
         label: what it shows, for those who do not see it.
         total: whether the last row is set apart.
+        span: what the columns after the first have in common, written over them.
     """
     written = list(rows)
     columns = [element("th", name, scope="col", class_=_side(k, left)) for k, name in enumerate(head)]
     body = [_table_row(cells, left, total and k == len(written) - 1) for k, cells in enumerate(written)]
     named = element("caption", label, class_="unseen")
-    inner = element("table", named, element("thead", element("tr", *columns)), element("tbody", *body))
+    above = element("th", span, scope="colgroup", colspan=len(columns) - 1, class_="span") if span else ""
+    first = element("tr", element("td", class_="text"), above) if span else ""
+    inner = element("table", named, element("thead", first, element("tr", *columns)), element("tbody", *body))
     return element("div", inner, class_="scroll", tabindex="0", role="group", aria_label=label)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Union
@@ -233,6 +234,74 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What the fractions of a top-up experiment are: numbers of real images of one finding.
+
+    Args:
+        finding: the finding that was cut and topped up.
+        images: pairs of a fraction and its number of real images.
+        total: training images that show the finding, which is fraction 1.
+    """
+
+    finding: str
+    images: list[tuple[float, int]]
+    total: int | None = None
+
+    def count(self, fraction: float | None) -> int | None:
+        """Real images of a fraction; None where it is none of the scale's."""
+        if fraction is None:
+            return None
+        return next((count for known, count in self.images if math.isclose(known, fraction)), None)
+
+    def fraction(self, count: int | Literal["all"]) -> float | None:
+        """Fraction of a number of real images; None where the run has none."""
+        return next((known for known, some in self.images if some == count or (count == "all" and known == 1)), None)
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """How many real images an arm is worth at one number of them.
+
+    Numbers that are ``censored`` lie ``below`` the fewest or ``above`` the most real images that were tried, and that
+    bound stands in their place; the estimate may also be ``flat``: the reference's curve does not rise.
+    """
+
+    arm: str
+    reference: str
+    finding: str
+    real: int
+    fraction: float | None = None
+    ratio: float | None = None
+    auroc: float | None = None
+    equivalent: float | None = None
+    censored: str | None = None
+    low: float | None = None
+    low_censored: str | None = None
+    high: float | None = None
+    high_censored: str | None = None
+    gain: float | None = None
+    more: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_low_censored: str | None = None
+    bootstrap_high: float | None = None
+    bootstrap_high_censored: str | None = None
+
+
+@dataclass(frozen=True)
+class ExchangeCurve:
+    """AUROC of an exchange rate's reference by its number of real images, and how far it rises."""
+
+    reference: str
+    finding: str
+    real: list[int]
+    auroc: list[float | None]
+    rising: list[float | None]
+    rise: float | None = None
+    interval: Interval | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
 class Cost:
     """Time one piece of work took."""
 
@@ -264,6 +333,9 @@ class Results:
     curves: list[Curve] = field(default_factory=list)
     synthetic: list[Made] = field(default_factory=list)
     shift: list[Shift] = field(default_factory=list)
+    scale: Scale | None = None
+    exchange: list[Exchanged] = field(default_factory=list)
+    exchange_curves: list[ExchangeCurve] = field(default_factory=list)
 
     def overall(self) -> list[ArmResult]:
         """Rows that hold for all seeds together."""
@@ -305,16 +377,31 @@ class Piece:
     fraction: float | None = None
     ratio: float | None = None
     seed: int | None = None
+    origin: str = "gan"
+    filtered: bool = False
+
+    @property
+    def made_by(self) -> str:
+        """What kind of generator it is, by the name of the arm that adds its images."""
+        return "filtered_gan" if self.filtered else self.origin
 
 
 @dataclass(frozen=True)
 class Published:
-    """What others have reported for an arm: AUROC of findings."""
+    """What others have reported for an arm, at a fraction or a number of real images: AUROC, accuracy of findings."""
 
     arm: str
-    auroc: dict[str, float]
+    auroc: dict[str, float] = field(default_factory=dict)
     fraction: float = 1.0
     source: str = ""
+    accuracy: dict[str, float] = field(default_factory=dict)
+    real: int | Literal["all"] | None = None
+
+    def place(self, scale: Scale | None) -> float | None:
+        """Fraction of the run that it stands beside; None where the run has no such number of real images."""
+        if self.real is None:
+            return self.fraction
+        return scale.fraction(self.real) if scale else None
 
 
 @dataclass(frozen=True)
@@ -352,7 +439,7 @@ def load_results(run: Path) -> Results:
     older = (load_json(path) or {}).get("schema") == OLDER_RESULTS_SCHEMA
     document = read_json(path, OLDER_RESULTS_SCHEMA if older else RESULTS_SCHEMA)
     name = value_of(document, "name", str, path)
-    primary, declared = document.get("primary"), document.get("declared")
+    primary, declared, scale = document.get("primary"), document.get("declared"), document.get("scale")
     return Results(
         name=name,
         title=str(document.get("title") or name),
@@ -372,6 +459,9 @@ def load_results(run: Path) -> Results:
         curves=build_all(Curve, document, "curves", path),
         synthetic=build_all(Made, document, "synthetic", path),
         shift=build_all(Shift, document, "shift", path),
+        scale=None if scale is None else build(Scale, scale, f"{path} scale"),
+        exchange=build_all(Exchanged, document, "exchange", path),
+        exchange_curves=build_all(ExchangeCurve, document, "exchange_curves", path),
     )
 
 

@@ -49,6 +49,8 @@ tbody th{font-weight:600}.text{text-align:left}
 tr.total td,tr.total th{border-top:2px solid var(--soft)}
 td .badge{font-size:inherit;line-height:1.3;padding:0;border:0;background:none;white-space:normal;
 min-width:8.2em}.few{color:var(--open);font-weight:600}
+.grid table{font-size:.76rem}.grid th,.grid td{padding:.4em .3em}.span{text-align:center}
+.grid .reported{font-weight:400}
 figure{margin:1em 0 .4em}figure .scroll{margin:0}
 figure svg{display:block;width:100%;height:auto}.scroll>svg{min-width:640px}
 .narrow{display:none}.narrow svg{max-width:480px;margin:auto}
@@ -83,7 +85,7 @@ a{color:var(--link)}:focus-visible{outline:2px solid var(--link);outline-offset:
 @media (max-width:640px){body{font-size:16px}main{padding:28px 18px 48px}h1{font-size:1.6rem}
 .answer{padding:18px 18px 14px;margin-inline:-6px}.answer .lead{font-size:1.14rem}.figures{gap:10px 28px}
 dl.facts{grid-template-columns:1fr;gap:0}dl.facts dd{margin-bottom:.55em}
-.wide{display:none}.narrow{display:block}table{font-size:.76rem}th,td{padding:.45em .32em}
+.wide{display:none}.narrow{display:block}.span{text-align:left}table{font-size:.76rem}th,td{padding:.45em .32em}
 thead th{white-space:normal}.short{display:inline-block;max-width:4.6em;white-space:normal}
 td.text{white-space:normal}
 tbody th:first-child{max-width:44vw;white-space:normal;overflow-wrap:break-word}td .badge{min-width:4.6em}}

@@ -11,7 +11,7 @@ from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element
 from monai_cxraug.reporting.parts import note, over, ratio_text, section, table
 from monai_cxraug.reporting.records import FEW_POSITIVES, Results, Shift, Subgroup
-from monai_cxraug.reporting.tables import NONE, bracket, finding_title, number, percent
+from monai_cxraug.reporting.tables import NONE, amount, bracket, finding_title, number
 
 
 def subgroups_part(results: Results, say: Language) -> Markup:
@@ -73,7 +73,7 @@ def shift_part(results: Results, say: Language) -> Markup:
         [arm, finding_title(finding, say), *(_moved(found.get((arm, finding, name))) for name in measures)]
         for arm, finding in pairs
     ]
-    where = f"{percent(primary.fraction)}, ×{ratio_text(primary.ratio)}" if primary else ""
+    where = f"{amount(primary.fraction, results.scale, say)}, ×{ratio_text(primary.ratio)}" if primary else ""
     return section("shift", say, table(head, cells, {0, 1}, say("section.shift")), note(say("shift.note", where=where)))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from monai_cxraug.reporting.fields import Interval
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
-from monai_cxraug.reporting.parts import figure, folded, note, section, table
+from monai_cxraug.reporting.parts import figure, folded, note, over, section, table
 from monai_cxraug.reporting.pictures import Picture, picture
 from monai_cxraug.reporting.records import Made, Plan, Results
 from monai_cxraug.reporting.tables import NONE, bracket, finding_title, number, percent
@@ -70,7 +70,7 @@ def synthetic_part(
         parts += [element("h3", say("synthetic.nearest")), *(_nearest(one, one is nearest[0], say) for one in nearest)]
         parts.append(note(say("synthetic.nearest.note")))
     if results.synthetic:
-        parts.append(_audits(results.synthetic, say))
+        parts += [_memorised(results, plan, say), _audits(results.synthetic, say)]
     return section("synthetic", say, *parts)
 
 
@@ -87,6 +87,39 @@ def _nearest(one: Nearest, unfolded: bool, say: Language) -> Markup:
         "img", src=one.picture.address, alt=say("synthetic.nearest.alt", finding=finding_title(one.finding, say))
     )
     return folded(title, element("figure", image, class_="nearest"), unfolded)
+
+
+def _memorised(results: Results, plan: Plan | None, say: Language) -> Markup:
+    """Share of near copies by kind of generator and number of real images, over all sets; nothing without a scale."""
+    scale = results.scale
+    if scale is None or plan is None:
+        return Markup("")
+    made_by = {one.id: one for one in plan.generators}
+    together: dict[tuple[str, int], list[Made]] = {}
+    for one in results.synthetic:
+        count = scale.count(made_by[one.generator].fraction) if one.generator in made_by else None
+        if count is not None and one.audit.get("near") is not None:
+            kind = made_by[one.generator].made_by + "+screened" * (one.acceptance_rate is not None)
+            together.setdefault((kind, count), []).append(one)
+    if not together:
+        return Markup("")
+    counts = sorted({count for _, count in together})
+    rows = [
+        [kind, *(_near_of(together.get((kind, count), ()), say) for count in counts)]
+        for kind in dict.fromkeys(kind for kind, _ in together)
+    ]
+    title = say("memorised.title")
+    span = say("memorised.columns", finding=finding_title(scale.finding, say))
+    listed = table([say("head.generator"), *counts], rows, {0}, title, span=span)
+    return join(element("h3", title), element("div", listed, class_="grid"), note(say("memorised.note")))
+
+
+def _near_of(sets: Sequence[Made], say: Language) -> Markup | str:
+    if not sets:
+        return ""
+    near, n = sum(one.audit["near"] for one in sets), sum(one.n for one in sets)
+    copies = sum(one.audit.get("copies") or 0 for one in sets)
+    return over(*(_share(count / n if n else None) for count in (near, copies)))
 
 
 def _audits(sets: Sequence[Made], say: Language) -> Markup:

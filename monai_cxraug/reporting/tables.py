@@ -17,9 +17,11 @@ from monai_cxraug.reporting.records import (
     ArmResult,
     Comparison,
     Composition,
+    Exchanged,
     Operating,
     Primary,
     Results,
+    Scale,
     Subgroup,
 )
 
@@ -168,11 +170,11 @@ def _align(table: list[list[str]], left: set[int]) -> list[str]:
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write ``arms.csv``, ``comparisons.csv``, ``composition.csv``, ``operating.csv`` and ``subgroups.csv``: every row.
+    """Write every row of the results as tables: arms, comparisons, composition, operating, subgroups and exchange.
 
     Args:
         results: of a run.
-        folder: where to write; made when missing.
+        folder: where to write ``arms.csv`` and so on; made when missing.
 
     Returns:
         The files. Intervals become two columns, what is unknown an empty cell.
@@ -183,6 +185,7 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
         "composition": (Composition, results.composition),
         "operating": (Operating, results.operating),
         "subgroups": (Subgroup, results.subgroups),
+        "exchange": (Exchanged, results.exchange),
     }
     for name, (record, rows) in tables.items():
         keys = [spec.name for spec in dataclasses.fields(record)]
@@ -235,6 +238,21 @@ def p_value(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Write a share in [0, 1] as a percentage without needless decimals."""
     return NONE if value is None else f"{100 * value:.3g} %"
+
+
+def amount(fraction: float | None, scale: Scale | None, say: Language = ENGLISH) -> str:
+    """Write how much training data there was: on a scale the number of real images, else a percentage."""
+    count = scale and scale.count(fraction)
+    if count is None:
+        return percent(fraction)
+    return say("amount.all" if fraction == 1 else "amount.images", count=count)
+
+
+def amount_of(fraction: float | None, scale: Scale | None, say: Language = ENGLISH) -> str:
+    """The same inside a sentence: of what it is."""
+    if scale and scale.count(fraction) is not None:
+        return say("amount.real", amount=amount(fraction, scale, say), finding=finding_title(scale.finding, say))
+    return say("amount.share", share=percent(fraction))
 
 
 def finding_title(finding: str, say: Language = ENGLISH) -> str:

@@ -14,8 +14,8 @@ from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import folded, note, section
 from monai_cxraug.reporting.plots import Line, Panel, Ticks, legend, panels
-from monai_cxraug.reporting.records import Piece, Plan
-from monai_cxraug.reporting.tables import finding_title, percent
+from monai_cxraug.reporting.records import Piece, Plan, Scale
+from monai_cxraug.reporting.tables import amount, finding_title
 
 #: what is drawn of each kind of stage.
 _TAGS: Final = {"generators": ("critic_loss", "generator_loss"), "cells": ("loss",)}
@@ -69,7 +69,7 @@ def _thin(points: Sequence[tuple[int, float]]) -> Sequence[tuple[float, float]]:
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
-def training_part(traces: Sequence[Trace], say: Language) -> Markup:
+def training_part(traces: Sequence[Trace], scale: Scale | None, say: Language) -> Markup:
     """Write the section; nothing where no event files are."""
     if not traces:
         return Markup("")
@@ -80,7 +80,7 @@ def training_part(traces: Sequence[Trace], say: Language) -> Markup:
         groups = {
             arm: [one for one in cells if one.piece.arm == arm] for arm in dict.fromkeys(one.piece.arm for one in cells)
         }
-        parts.append(_block("training.cells", groups, "training.steps", say))
+        parts.append(_block("training.cells", groups, "training.steps", scale, say))
     if made:
         pairs = dict.fromkeys((one.piece.finding, one.tag) for one in made)
         named = {
@@ -89,15 +89,15 @@ def training_part(traces: Sequence[Trace], say: Language) -> Markup:
             ]
             for finding, tag in pairs
         }
-        parts.append(_block("training.generators", named, "training.images", say))
+        parts.append(_block("training.generators", named, "training.images", scale, say))
     return section("training", say, note(say("training.note")), *parts)
 
 
-def _block(title: str, groups: dict[str, list[Trace]], unit: str, say: Language) -> Markup:
+def _block(title: str, groups: dict[str, list[Trace]], unit: str, scale: Scale | None, say: Language) -> Markup:
     """Panels of one kind of stage, lines told apart by fraction (colour) and listed by seed."""
     fractions = sorted({one.piece.fraction or 1.0 for rows in groups.values() for one in rows}, reverse=True)
     drawn = [_panel(name, rows, fractions, unit, say) for name, rows in groups.items()]
-    key = legend((percent(share), 2 + k) for k, share in enumerate(fractions)) if len(fractions) > 1 else ""
+    key = legend((amount(share, scale, say), 2 + k) for k, share in enumerate(fractions)) if len(fractions) > 1 else ""
     shown = panels(drawn)
     heading = element("h3", say(title))
     return join(heading, key, shown) if len(drawn) <= 12 else folded(say(title), join(key, shown))

@@ -6,7 +6,7 @@ from typing import Final
 
 from monai_cxraug.reporting.language import ENGLISH, Language
 from monai_cxraug.reporting.records import FEW_POSITIVES, MACRO, Harm, Primary, Results
-from monai_cxraug.reporting.tables import bracket, finding_title, number, percent, signed
+from monai_cxraug.reporting.tables import amount_of, bracket, finding_title, number, signed
 
 HELPS: Final = "helps"
 NOTHING: Final = "no evidence"
@@ -97,7 +97,7 @@ def limits(results: Results, say: Language) -> list[str]:
     elif 1 < len(seeds) < 5:
         said.append(say("limit.seeds", count=len(seeds)))
     if results.primary and results.primary.fraction not in (None, 1):
-        said.append(say("limit.fraction", share=percent(results.primary.fraction)))
+        said.append(say("limit.fraction", amount=amount_of(results.primary.fraction, results.scale, say)))
     if results.subgroups:
         said.append(say("limit.subgroups"))
     return said

@@ -243,3 +243,157 @@ def newer(run: Path) -> Path:
     (run / "data" / "aaaa" / "quarantine.csv").write_text(unread)
     (run / "data" / "aaaa" / "dropped.csv").write_text("file,reason\nc.png,lateral\n")
     return run
+
+
+# --- a grid over numbers of real images ---
+
+COUNTS = (10, 50, 100, 250, 300)
+FRACTIONS = {count: count / 300 for count in COUNTS}
+TOPPED = ("plain", "weighted_loss", "gan", "infogan")
+
+
+def topped_results() -> dict[str, Any]:
+    """Outcome of four arms at five numbers of real images, three seeds, one finding; every value distinct."""
+    rng = np.random.default_rng(8)
+    document = results()
+    document |= {"schema": "cxraug.results/2", "name": "top_up", "title": "How many real images are enough?"}
+    document["scale"] = {"finding": "Edema", "images": [[FRACTIONS[n], n] for n in COUNTS[::-1]], "total": 300}
+    cells = [
+        ({"arm": arm, "fraction": FRACTIONS[n], "ratio": None}, n)
+        for n in COUNTS
+        for arm in TOPPED
+        if n < 300 or arm in TOPPED[:2]
+    ]
+    areas = {(group["arm"], n): round(0.6 + 0.05 * np.log(n / 10) + rng.uniform(0, 0.04), 4) for group, n in cells}
+    ends = lambda value, half=0.03: [round(value - half, 4), round(value + half * 1.1, 4)]  # noqa: E731
+    counted = {"n": 660, "positives": 300, "skipped": 0}
+    document["arms"] = [
+        {**group, **counted, "seed": seed, "finding": finding, "interval": ends(value) if seed == "all" else None}
+        | {"auroc": value if seed == "all" else round(value + 0.004 * (seed - 1), 4)}
+        for group, n in cells
+        for value in [areas[group["arm"], n]]
+        for finding in ("Edema", "macro")
+        for seed in ("all", 0, 1, 2)
+    ]
+    document["comparisons"] = [
+        {"arm": group["arm"], "reference": base, "fraction": group["fraction"], "ratio": None, "finding": finding}
+        | {"difference": gap, "interval": [gap - 0.02, gap + 0.02], "p": 0.3, "p_holm": 0.9, "p_bh": 0.5}
+        | {"verdict": "no evidence", "bootstrap_interval": [gap - 0.03, gap + 0.03], "detectable": 0.05, **counted}
+        | {"standard_error": 0.01, "dof": 9.0}
+        for group, n in cells
+        for base in TOPPED[: TOPPED.index(group["arm"])]
+        for gap in [round(areas[group["arm"], n] - areas[base, n], 4)]
+        for finding in ("Edema", "macro")
+    ]
+    declared = next(
+        row
+        for row in document["comparisons"]
+        if (row["arm"], row["reference"], row["finding"], row["fraction"])
+        == ("infogan", "plain", "Edema", FRACTIONS[50])
+    )
+    document["primary"] = {"endpoint": "auroc", **declared, "harm": []}
+    document["operating"] = [
+        {**group, **counted, "seed": seed, "finding": "Edema", "rule": "youden", "all_negative": 0.5455}
+        | {"accuracy": value, "accuracy_interval": ends(value) if seed == "all" else None}
+        | {
+            "balanced_accuracy": value - 0.01,
+            "balanced_accuracy_interval": ends(value - 0.01) if seed == "all" else None,
+        }
+        for group, n in cells
+        for value in [round(areas[group["arm"], n] - 0.07, 4)]
+        for seed in ("all", 0, 1, 2)
+    ]
+    document["composition"] = [
+        {**group, "seed": seed, "finding": "Edema", "real": n, "duplicate": 0, "share": 0.0}
+        | {"synthetic": 300 - n if "gan" in group["arm"] else 0}
+        for group, n in cells
+        for seed in (0, 1, 2)
+    ]
+    worth = {
+        ("weighted_loss", 10): (14.2, None), ("weighted_loss", 50): (46.7, None), ("weighted_loss", 100): (107.1, None),
+        ("weighted_loss", 250): (261.4, None), ("gan", 10): (10.0, "below"), ("gan", 50): (33.3, None),
+        ("gan", 100): (88.8, None), ("gan", 250): (203.6, None), ("infogan", 10): (37.4, None),
+        ("infogan", 50): (121.9, None), ("infogan", 100): (274.5, None), ("infogan", 250): (300.0, "above"),
+    }  # fmt: skip
+    document["exchange"] = [
+        {"arm": arm, "reference": "plain", "finding": "Edema", "fraction": FRACTIONS[n], "real": n, "ratio": None}
+        | {"auroc": areas[arm, n], "equivalent": images, "censored": beyond, "gain": images / n, "more": images - n}
+        | {"low": max(10.0, images / 2), "low_censored": "below" if images < 20 else None}
+        | {"high": min(300.0, images * 2), "high_censored": "above" if images > 150 else None}
+        | {"bootstrap_low": images * 0.7, "bootstrap_low_censored": None}
+        | {"bootstrap_high": min(300.0, images * 1.3), "bootstrap_high_censored": "above" if images > 230 else None}
+        for (arm, n), (images, beyond) in worth.items()
+    ]
+    plain = [areas["plain", n] for n in COUNTS]
+    document["exchange_curves"] = [
+        {"reference": "plain", "finding": "Edema", "real": list(COUNTS), "auroc": plain, "rising": sorted(plain)}
+        | {"rise": 0.1712, "interval": [0.1312, 0.2112], "p": 0.001}
+    ]
+    audit = {
+        "verdict": "copies of training images",
+        "interval": [0.2, 0.3],
+        "expected_share": 0.0123,
+        "threshold": 0.08,
+    }
+    document["synthetic"] = [
+        {"id": f"{kind}-{n}-{seed}", "generator": f"g-{kind}-{n}-{seed}", "finding": "Edema", "seed": seed}
+        | {"n": 300 - n, "drawn": 300 - n, "acceptance_rate": None, "rejected": {}}
+        | {
+            "audit": {
+                **audit,
+                "near": (300 - n) // (n // 5) - seed,
+                "copies": seed,
+                "training_images": n,
+                "share": 0.25,
+            }
+        }
+        for kind in TOPPED[2:]
+        for n in COUNTS[:-1]
+        for seed in (0, 1, 2)
+    ]
+    return document
+
+
+def topped_plan() -> dict[str, Any]:
+    """Plan that belongs to it."""
+    document = plan() | {"schema": "cxraug.plan/2", "name": "top_up", "findings": ["Edema"], "data": {}}
+    made = topped_results()
+    published = [
+        {"arm": arm, "real": n, "fraction": FRACTIONS.get(n, 1.0), "source": "Doe", "auroc": {"Edema": auroc}}
+        | {"accuracy": {"Edema": auroc - 0.11}}
+        for arm, n, auroc in [
+            ("plain", 10, 0.6123),
+            ("plain", 50, 0.7012),
+            ("infogan", 10, 0.6543),
+            ("infogan", 50, 0.7345),
+        ]
+    ]
+    document["experiment"] |= {
+        "findings": ["Edema"],
+        "arms": list(TOPPED),
+        "fractions": list(FRACTIONS.values()),
+        "top_up": {"finding": "Edema", "real": [*COUNTS[:-1], "all"], "total": 300},
+        "published": published,
+    }
+    document["generators"] = [
+        {"id": f"g-{kind}-{n}-{seed}", "finding": "Edema", "fraction": FRACTIONS[n], "seed": seed}
+        | ({"origin": kind} if kind != "gan" else {})
+        for kind in TOPPED[2:]
+        for n in COUNTS[:-1]
+        for seed in (0, 1, 2)
+    ]
+    document["synthetic"] = [
+        {key: row[key] for key in ("id", "generator", "finding", "n")} for row in made["synthetic"]
+    ]
+    document["cells"] = [
+        {"id": f"{row['arm']}-{row['fraction']}-{row['seed']}", "synthetic": [], **row} for row in made["composition"]
+    ]
+    return document
+
+
+@pytest.fixture
+def topped(run: Path) -> Path:
+    """A finished grid over numbers of real images."""
+    (run / "results.json").write_text(json.dumps(topped_results()))
+    (run / "plan.json").write_text(json.dumps(topped_plan()))
+    return run

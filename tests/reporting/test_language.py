@@ -49,21 +49,35 @@ def test_every_text_that_is_asked_for_exists_and_every_text_is_asked_for() -> No
         assert key in written or any(re.fullmatch(pattern, key) for pattern in patterns), key
 
 
-def test_no_word_of_the_page_is_outside_the_languages(newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["newer", "topped"])
+def test_no_word_of_the_page_is_outside_the_languages(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: Path = request.getfixturevalue(kind)
     silent = Language(
         "xx", {key: " ".join(f"{{{name}}}" for name in fields(text)) for key, text in english.WORDS.items()}
     )
     monkeypatch.setattr(language, "LANGUAGES", {"xx": silent})
-    page = write_report(newer, "xx").read_text()
+    page = write_report(run, "xx").read_text()
     body = re.sub(r"<(?:style|code|desc)[^>]*>.*?</(?:style|code|desc)>", " ", page, flags=re.DOTALL)
     seen = " ".join([*re.findall(r">([^<]+)<", body), *re.findall(r'(?:alt|aria-label|title)="([^"]*)"', body)])
-    own = " ".join(json.dumps(json.loads((newer / f"{name}.json").read_text())) for name in ("results", "plan"))
-    own += (newer / "data" / "aaaa" / "quarantine.csv").read_text() + (
-        newer / "data" / "aaaa" / "dropped.csv"
-    ).read_text()
+    own = " ".join(json.dumps(json.loads((run / f"{name}.json").read_text())) for name in ("results", "plan"))
+    own += " ".join(path.read_text() for path in run.glob("data/aaaa/[qd]*.csv"))
     known = set(re.findall(r"[A-Za-z]+", own)) | {"AUROC", "n", "a", "s", "min", "h"}
     outside = set(re.findall(r"[A-Za-z]+", html.unescape(seen))) - known
     assert outside == set()
+
+
+def test_a_korean_page_of_a_grid_has_the_same_numbers(topped: Path) -> None:
+    def numbers(page: str) -> list[str]:
+        return sorted(re.findall(r"[+−-]?\d+\.\d{3}|[≤≥<>] \d+|\d+–\d+", re.sub("<style>.*?</style>", "", page)))
+
+    first, page = write_report(topped).read_text(), write_report(topped, "ko").read_text()
+    assert numbers(page) == numbers(first)
+    assert "영상 10개" in page
+    for key, text in english.WORDS.items():
+        if len(text) > 30 and not fields(text):
+            assert html.escape(text) not in page, key
 
 
 def test_a_korean_page_is_korean_and_has_the_same_numbers(newer: Path) -> None:

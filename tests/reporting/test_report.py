@@ -23,7 +23,8 @@ def test_everything_is_written(run: Path) -> None:
     assert write_report(run) == run / "report" / "index.html"
     found = {str(path.relative_to(run / "report")) for path in (run / "report").rglob("*") if path.is_file()}
     figures = {f"figures/{name}" for name in ("differences.svg", "auroc.svg", "real_and_synthetic.png")}
-    tables = {f"tables/{name}.csv" for name in ("arms", "comparisons", "composition", "operating", "subgroups")}
+    names = ("arms", "comparisons", "composition", "operating", "subgroups", "exchange")
+    tables = {f"tables/{name}.csv" for name in names}
     assert found == {"index.html"} | figures | tables
 
 
