@@ -19,16 +19,12 @@ REFERENCE: Final = "plain"
 Column = tuple[str, float | None]
 
 
-def exchange_rows(
-    plan: Plan, predictions: Mapping[str, Predictions], scale: Mapping[str, Any] | None
-) -> dict[str, list[dict[str, Any]]]:
+def exchange_rows(plan: Plan, predictions: Mapping[str, Predictions]) -> dict[str, list[dict[str, Any]]]:
     """Estimate how many real images every arm is worth, for each studied finding.
 
     Args:
-        plan: what was declared.
+        plan: what was declared, with the scale that says how many real images a fraction is.
         predictions: cell id to its answers; all cells answered on the same images in the same order.
-        scale: ``images``, the real images of each fraction as ``[fraction, images]``, as in ``results.json``; None
-            where the experiment counts in fractions alone.
 
     Returns:
         ``exchange``: a row for each arm but the reference, finding and fraction below 1. ``equivalent``, ``low`` and
@@ -38,7 +34,7 @@ def exchange_rows(
         ``exchange_curves``: for each finding the reference's AUROC by the number of images, and how far it rises.
         Both are empty where there is no scale, no reference, or only one count of it.
     """
-    counts = {float(fraction): int(images) for fraction, images in (scale or {}).get("images", ())}
+    counts = dict(plan.scale.images) if plan.scale else {}
     table = _cells_by_count(plan.cells, counts)
     reference = table.pop((REFERENCE, None), {})
     if len(reference) < 2:

@@ -14,6 +14,7 @@ from monai_cxraug.artifacts import write_json
 from monai_cxraug.calibration import Calibration
 from monai_cxraug.errors import StateError
 from monai_cxraug.experiments.arms import missing_controls
+from monai_cxraug.experiments.exchange import exchange_rows
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.operating import Answers
 from monai_cxraug.experiments.plan import CellPlan, Plan
@@ -60,8 +61,8 @@ def compute_results(
         subgroups: column to the subgroup of each image.
 
     Returns:
-        ``primary`` with its ``harm``, ``missing``, ``scale``, ``arms``, ``comparisons``, ``operating``, ``subgroups``
-        and ``curves``, ready for ``results.json``.
+        ``primary`` with its ``harm``, ``missing``, ``scale``, ``arms``, ``comparisons``, ``operating``, ``subgroups``,
+        ``curves``, ``exchange`` and ``exchange_curves``, ready for ``results.json``.
 
     Raises:
         StateError: cells answered on different images.
@@ -101,6 +102,7 @@ def compute_results(
             for finding in experiment.findings
             for row in answers[id(group)].curves(finding)
         ],
+        **exchange_rows(plan, predictions),
     }
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from monai_cxraug.experiments.axis import Scale
 from monai_cxraug.experiments.exchange import exchange_rows
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import CellPlan, Plan
+from monai_cxraug.experiments.results import compute_results
 from monai_cxraug.metrics import exchange
 from monai_cxraug.predictions import Predictions
 from tests.experiments.conftest import document
 
 IMAGES = {10 / 300: 10, 50 / 300: 50, 1.0: 300}
-SCALE = {"finding": "Effusion", "images": [[fraction, count] for fraction, count in IMAGES.items()], "total": 300}
+SCALE = Scale("Effusion", list(IMAGES.items()), 300)
 CLASSES = ("Cardiomegaly", "Effusion", "Mass")
 #: where the classes' means lie apart, by arm and number of real images; nothing is made where nothing is to be added.
 APART = {
@@ -29,7 +32,7 @@ APART = {
 
 def plan(**changes: Any) -> Plan:
     arms = list(dict.fromkeys(arm for arm, _ in APART))
-    endpoint = {"arm": "gan", "reference": "plain"}
+    endpoint = {"arm": "gan", "reference": "plain", "fraction": 50 / 300}
     values = document(arms=arms, findings=["Effusion"], fractions=list(IMAGES), endpoint=endpoint, **changes)
     experiment = make_experiment(values, "x")
     cells = [
@@ -39,7 +42,7 @@ def plan(**changes: Any) -> Plan:
         for arm, some in APART
         if some == count
     ]
-    return Plan(experiment, {}, CLASSES, [], [], cells)
+    return Plan(experiment, {}, CLASSES, [], [], cells, scale=SCALE)
 
 
 def answers(made: Plan) -> dict[str, Predictions]:
@@ -63,7 +66,7 @@ ANSWERS = answers(PLAN)
 
 
 def test_rows_are_those_of_the_metric() -> None:
-    found = exchange_rows(PLAN, ANSWERS, SCALE)
+    found = exchange_rows(PLAN, ANSWERS)
     assert [(row["arm"], row["real"], row["fraction"]) for row in found["exchange"]] == [
         ("weighted_loss", 10, 10 / 300),
         ("weighted_loss", 50, 50 / 300),
@@ -103,7 +106,7 @@ def test_rows_are_those_of_the_metric() -> None:
 
 def test_a_generator_that_planted_scores_make_worth_more() -> None:
     """Its scores lie apart as plain's do with 50 instead of 10 images, and with 300 instead of 50."""
-    rows = {row["real"]: row for row in exchange_rows(PLAN, ANSWERS, SCALE)["exchange"] if row["arm"] == "gan"}
+    rows = {row["real"]: row for row in exchange_rows(PLAN, ANSWERS)["exchange"] if row["arm"] == "gan"}
     assert 30 < rows[10]["equivalent"] < 80
     assert rows[10]["low"] < rows[10]["equivalent"] < rows[10]["high"]
     assert rows[10]["gain"] == rows[10]["equivalent"] / 10
@@ -113,9 +116,15 @@ def test_a_generator_that_planted_scores_make_worth_more() -> None:
 
 
 def test_the_order_of_cells_changes_nothing() -> None:
-    turned = Plan(PLAN.experiment, {}, CLASSES, [], [], PLAN.cells[::-1])
-    rows, others = (exchange_rows(one, ANSWERS, SCALE)["exchange"] for one in (PLAN, turned))
+    turned = replace(PLAN, cells=PLAN.cells[::-1])
+    rows, others = (exchange_rows(one, ANSWERS)["exchange"] for one in (PLAN, turned))
     assert sorted(map(str, rows)) == sorted(map(str, others))
+
+
+def test_results_have_them() -> None:
+    found = compute_results(PLAN, ANSWERS, "test")
+    assert {key: found[key] for key in ("exchange", "exchange_curves")} == exchange_rows(PLAN, ANSWERS)
+    assert found["scale"] == SCALE.document()
 
 
 def test_each_ratio_is_an_arm_of_its_own() -> None:
@@ -125,20 +134,20 @@ def test_each_ratio_is_an_arm_of_its_own() -> None:
         for ratio in ((1.0, 2.0) if cell.arm == "gan" else (None,))
     ]
     tables = {f"{cell.id}-r{ratio}": ANSWERS[cell.id] for cell in PLAN.cells for ratio in (None, 1.0, 2.0)}
-    rows = exchange_rows(Plan(PLAN.experiment, {}, CLASSES, [], [], cells), tables, SCALE)["exchange"]
+    rows = exchange_rows(replace(PLAN, cells=cells), tables)["exchange"]
     made = [(row["real"], row["ratio"], row["equivalent"]) for row in rows if row["arm"] == "gan"]
     assert [ratio for _, ratio, _ in made] == [1.0, 1.0, 2.0, 2.0]
     assert made[0][2] == made[2][2]
 
 
-@pytest.mark.parametrize("scale", [None, {"images": []}, {"images": [[1.0, 300]]}])
-def test_nothing_without_two_counts(scale: dict[str, Any] | None) -> None:
-    assert exchange_rows(PLAN, ANSWERS, scale) == {"exchange": [], "exchange_curves": []}
+@pytest.mark.parametrize("scale", [None, Scale("Effusion", [], 300), Scale("Effusion", [(1.0, 300)], 300)])
+def test_nothing_without_two_counts(scale: Scale | None) -> None:
+    assert exchange_rows(replace(PLAN, scale=scale), ANSWERS) == {"exchange": [], "exchange_curves": []}
 
 
 def test_nothing_without_plain() -> None:
     cells = [cell for cell in PLAN.cells if cell.arm != "plain"]
-    assert exchange_rows(Plan(PLAN.experiment, {}, CLASSES, [], [], cells), ANSWERS, SCALE)["exchange"] == []
+    assert exchange_rows(replace(PLAN, cells=cells), ANSWERS)["exchange"] == []
 
 
 def test_a_curve_that_does_not_rise_is_called_flat() -> None:
@@ -146,7 +155,7 @@ def test_a_curve_that_does_not_rise_is_called_flat() -> None:
         **ANSWERS,
         **{f"plain-{count}-{seed}": ANSWERS[f"plain-50-{seed}"] for count in (10, 300) for seed in (0, 1)},
     }
-    found = exchange_rows(PLAN, flat, SCALE)
+    found = exchange_rows(PLAN, flat)
     assert {(row["censored"], row["equivalent"], row["low"]) for row in found["exchange"]} == {("flat", None, None)}
     assert found["exchange_curves"][0]["rise"] == 0
 
@@ -156,6 +165,6 @@ def test_a_missing_class_is_not_called_flat() -> None:
         name: Predictions(one.images, one.patients, one.findings, np.zeros_like(one.labels), one.probs)
         for name, one in ANSWERS.items()
     }
-    found = exchange_rows(PLAN, empty, SCALE)
+    found = exchange_rows(PLAN, empty)
     assert {(row["auroc"], row["censored"], row["gain"]) for row in found["exchange"]} == {(None, None, None)}
     assert found["exchange_curves"][0]["auroc"] == [None] * 3
