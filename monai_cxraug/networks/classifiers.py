@@ -174,6 +174,17 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
 _COARSEST: Final = 4
 
 
+def _numbers(value: float | Sequence[float]) -> Sequence[float]:
+    return [value] if isinstance(value, int | float) else value
+
+
+def _spread(value: float | Sequence[float], images: Tensor) -> float | Tensor:
+    """A number for all channels as it is, one a channel in the shape of these."""
+    if isinstance(value, int | float):
+        return value
+    return torch.tensor(value, dtype=images.dtype, device=images.device)[:, None, None]
+
+
 class Classifier(nn.Module):
     """Images to one logit per finding.
 
@@ -184,8 +195,8 @@ class Classifier(nn.Module):
             ``vgg16``, or ``small_cnn`` (system C).
         channels: 1 for grey, 3 for colour.
         dropout: share of the features dropped before the last dense layers; systems A and C use 0.5.
-        mean: of the images that the weights were made for, in [0, 1]; subtracted first.
-        std: of those images; divided by. The defaults bring [0, 1] to [-1, 1].
+        mean: of the images that the weights were made for, in [0, 1]; subtracted first. One number, or one a channel.
+        std: of those images, likewise; divided by. The defaults bring [0, 1] to [-1, 1].
         prior: share of positives of each finding in the training images: the last bias starts at its logit, so that
             training need not first learn how rare a finding is (Lin et al. 2017, arXiv 1708.02002, section 4.1).
 
@@ -203,8 +214,8 @@ class Classifier(nn.Module):
         architecture: str = "densenet121",
         channels: int = 1,
         dropout: float = 0.0,
-        mean: float = 0.5,
-        std: float = 0.5,
+        mean: float | Sequence[float] = 0.5,
+        std: float | Sequence[float] = 0.5,
         prior: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
@@ -213,8 +224,11 @@ class Classifier(nn.Module):
             raise ConfigError("architecture", "unknown architecture", repr(architecture), hint)
         if outputs < 1:
             raise ConfigError("outputs", "a classifier needs at least one finding", outputs, "name the findings")
-        if not 0 <= dropout < 1 or not std > 0:
+        if not 0 <= dropout < 1 or not min(_numbers(std)) > 0:
             raise ConfigError("Classifier", "dropout must be in [0, 1), std above 0", f"{dropout}, {std}")
+        if not {len(_numbers(mean)), len(_numbers(std))} <= {1, channels}:
+            rule = f"mean and std must be numbers, or {channels} for as many channels"
+            raise ConfigError("Classifier", rule, f"{mean}, {std}", "give one number")
         self.settings: dict[str, Any] = {
             "outputs": outputs,
             "architecture": architecture,
@@ -327,6 +341,7 @@ class Classifier(nn.Module):
         Returns:
             float32 ``[N, outputs]``.
         """
-        scaled = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        mean, std = (_spread(value, images) for value in (self.mean, self.std))
+        scaled = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.body(scaled)
         return logits.float()

@@ -212,20 +212,20 @@ def _is_stem(value: Tensor, ours: Tensor) -> bool:
 
 
 def _fit_colours(value: Tensor, channels: int, source: str) -> tuple[Tensor, str]:
-    """Bring a first convolution to our channels, and to one deviation for all of them.
+    """Bring a first convolution to our channels.
 
-    A grey image shown as three equal colours is seen by the sum of the three kernels.
+    A grey image shown as three equal colours is seen by the sum of the three kernels, each over the deviation of its
+    colour.
     """
     _, deviations = _border(source)
-    said = ""
-    if value.shape[1] == len(deviations) and len(deviations) > 1:
-        common = sum(deviations) / len(deviations)
+    if value.shape[1] == channels:
+        return value, ""
+    if channels == 3:
+        return value.expand(-1, 3, -1, -1) / 3, "spread over 3 channels"
+    if len(deviations) == 3:
+        common = sum(deviations) / 3
         value = value * (common / torch.tensor(deviations, dtype=value.dtype))[None, :, None, None]
-    if value.shape[1] == 3 and channels == 1:
-        value, said = value.sum(dim=1, keepdim=True), "summed over 3 channels"
-    elif value.shape[1] == 1 and channels == 3:
-        value, said = value.expand(-1, 3, -1, -1) / 3, "spread over 3 channels"
-    return value, said
+    return value.sum(dim=1, keepdim=True), "summed over 3 channels"
 
 
 def _border(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -233,11 +233,14 @@ def _border(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _set_border(network: Classifier, source: str) -> None:
-    """Show the network images as its weights know them."""
+    """Show the network images as its weights know them; grey ones by the means of what colours have."""
     if source == "monai":
         return  # whoever trained it chose; ours were made for our own border
     means, deviations = _border(source)
-    network.mean, network.std = sum(means) / len(means), sum(deviations) / len(deviations)
+    if len(means) == network.settings["channels"] == 3:
+        network.mean, network.std = list(means), list(deviations)
+    else:
+        network.mean, network.std = sum(means) / len(means), sum(deviations) / len(deviations)
     network.settings.update(mean=network.mean, std=network.std)
 
 

@@ -130,7 +130,10 @@ def test_dropout_is_active_in_training_alone() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"dropout": 1.0}, {"dropout": -0.1}, {"std": 0.0}, {"prior": [0.5]}, {"prior": [0.0, 0.5]}, {"prior": [0.5, 1.0]}],
+    [
+        *({"dropout": 1.0}, {"dropout": -0.1}, {"std": 0.0}, {"prior": [0.5]}, {"prior": [0.0, 0.5]}),
+        *({"prior": [0.5, 1.0]}, {"channels": 3, "std": [1, 1, 0]}, {"mean": [0.5, 0.5]}, {"channels": 3, "mean": []}),
+    ],
 )
 def test_bad_settings_are_one_line(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:

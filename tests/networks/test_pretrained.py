@@ -80,10 +80,7 @@ def test_every_layout_fills_the_body_and_answers_as_its_own_network(
     assert all(name.startswith(("class_layers", "_fc", "fc", "classifier.6")) for name in loaded.random)
     if architecture == "efficientnet_b1" and source != "monai":
         return  # MONAI pads as TensorFlow does, and answers differently at the borders
-    shown = picture(channels)
-    if source in ("torchvision", "timm"):  # one deviation for all colours here
-        shown = shown * DEVIATIONS / DEVIATIONS.mean()
-    found = pooled(network, shown)[:64]
+    found = pooled(network, picture(channels))[:64]
     expected = torch.tensor(known["features"])[: len(found)]
     assert (found - expected).abs().max() <= 2e-3 * max(1.0, float(expected.abs().max()))
 
@@ -114,10 +111,10 @@ def test_grey_images_see_the_sum_of_the_colours(source: str, architecture: str, 
     fill(grey, path, source)
     fill(colour, path, source)
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    expected = pooled(colour, ((image - colour.mean) / colour.std).expand(-1, 3, -1, -1))
+    deviations = DEVIATIONS if source in ("torchvision", "timm") else torch.tensor(grey.std)
+    expected = pooled(colour, (image.expand(-1, 3, -1, -1) - grey.mean) / deviations)
     found = pooled(grey, (image - grey.mean) / grey.std)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
-    assert (grey.mean, grey.std) == (colour.mean, colour.std)
     rebuilt = Classifier(**grey.settings)
     rebuilt.load_state_dict(grey.state_dict())
     assert (rebuilt.mean, rebuilt.std) == (grey.mean, grey.std)
@@ -134,6 +131,20 @@ def test_what_each_package_is_shown(tmp_path: Path) -> None:
         fill(network, write(tmp_path / "w.pt", made_up(layout(source, "densenet121")["shapes"])), source)
         assert -network.mean / network.std == pytest.approx(least)
         assert (1 - network.mean) / network.std == pytest.approx(most)
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_pictures_in_colour_are_shown_as_the_weights_know_them(source: str, tmp_path: Path) -> None:
+    network = Classifier(2, "resnet50", channels=3).eval()
+    fill(network, write(tmp_path / "w.pt", made_up(layout(source, "resnet50")["shapes"])), source)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    means = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), network.body((images - means) / DEVIATIONS))
+    rebuilt = Classifier(**network.settings).eval()
+    rebuilt.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(rebuilt(images), network(images), rtol=0, atol=0)
 
 
 # --- files ---
