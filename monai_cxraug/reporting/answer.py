@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from monai_cxraug.reporting import words
+from monai_cxraug.reporting.exchange import rise_is_shown, written, written_interval
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import badge, folded, note, over, section, table
@@ -44,6 +45,7 @@ def answer_part(results: Results, plan: Plan | None, patients: int | None, say: 
         _numbers(results, primary, patients, say),
         element("p", words.meaning(primary, say)),
         element("p", words.detectable(primary, say)),
+        _worth(results, primary, say),
         element(
             "p",
             element("strong", say("endpoint")),
@@ -78,6 +80,22 @@ def _numbers(results: Results, primary: Primary, patients: int | None, say: Lang
     if patients is not None:
         facts.append((say("head.patients"), str(patients)))
     return element("dl", *(element("div", element("dt", k), element("dd", v)) for k, v in facts), class_="figures")
+
+
+def _worth(results: Results, primary: Primary, say: Language) -> Markup | str:
+    """Say how many real images the endpoint's arm is worth, where the reference is shown to gain from more of them."""
+    if not any(rise_is_shown(curve) for curve in results.exchange_curves if curve.finding == primary.finding):
+        return ""
+    place = (primary.arm, primary.finding, primary.fraction, primary.ratio)
+    for row in results.exchange:
+        if (row.arm, row.finding, row.fraction, row.ratio) == place and row.equivalent is not None:
+            worth = written(row.equivalent, row.censored, results.scale, say)
+            ends = written_interval(row, results.scale, say)
+            named = {"arm": row.arm, "reference": row.reference, "real": row.real, "worth": worth}
+            return element(
+                "p", say("answer.worth", **named), f" ({say('answer.worth_ends', ends=ends)})." if ends else "."
+            )
+    return ""
 
 
 def _endpoint(results: Results, primary: Primary, say: Language) -> str:

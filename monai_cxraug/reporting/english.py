@@ -42,6 +42,8 @@ WORDS: Final[dict[str, str]] = {
     "detectable": "A true difference below {size} would probably have been missed: that is the smallest that 80 of "
     "100 such runs would find at 5 %, with the spread seen here.",
     "detectable.none": "The smallest difference that this run could have found was not estimated.",
+    "answer.worth": "Given {real} real images, “{arm}” does as well as “{reference}” with {worth} real images",
+    "answer.worth_ends": "95 % interval {ends}",
     "endpoint": "Primary endpoint:",
     "endpoint.pair": "{metric} of {subject}, “{arm}” less “{reference}”",
     "endpoint.ratio": "ratio {ratio}",

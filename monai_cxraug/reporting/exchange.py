@@ -67,9 +67,14 @@ def _told(curve: ExchangeCurve, say: Language) -> Markup:
         return element("p", say("exchange.none"), class_="warning")
     if curve.rising[-1] == curve.rising[0]:
         return element("p", say("exchange.flat", rise=numbers, **values), class_="warning")
-    if curve.interval is None or curve.interval[0] <= 0:
+    if not rise_is_shown(curve):
         return element("p", say("exchange.weak", rise=numbers, **values), class_="warning")
     return element("p", say("exchange.rise", rise=numbers, **values))
+
+
+def rise_is_shown(curve: ExchangeCurve) -> bool:
+    """Whether more real images are shown to help the reference."""
+    return curve.interval is not None and curve.interval[0] > 0
 
 
 # --- the figure ---
@@ -146,10 +151,11 @@ def _cell(row: Exchanged | None, scale: Scale | None, say: Language) -> Markup |
         return ""
     if row.equivalent is None:
         return NONE
-    return over(written(row.equivalent, row.censored, scale, say), _ends(row, scale, say))
+    return over(written(row.equivalent, row.censored, scale, say), written_interval(row, scale, say))
 
 
-def _ends(row: Exchanged, scale: Scale | None, say: Language) -> str:
+def written_interval(row: Exchanged, scale: Scale | None, say: Language) -> str:
+    """Write the interval of a rate; an end beyond the numbers that were tried leaves it open on that side."""
     return _between((row.low, row.low_censored), (row.high, row.high_censored), scale, say)
 
 
@@ -172,7 +178,7 @@ def _every(rows: Sequence[Exchanged], scale: Scale | None, say: Language) -> Mar
             ratio_text(row.ratio),
             number(row.auroc),
             written(row.equivalent, row.censored, scale, say),
-            _ends(row, scale, say) or NONE,
+            written_interval(row, scale, say) or NONE,
             _bootstrap(row, scale, say),
             _compared(row.gain, row.censored, "×{:.2f}"),
             _compared(row.more, row.censored, "{:+.0f}"),
@@ -190,7 +196,6 @@ def _bootstrap(row: Exchanged, scale: Scale | None, say: Language) -> str:
 
 
 def _between(low: End, high: End, scale: Scale | None, say: Language) -> str:
-    """Write an interval of numbers of real images; an end beyond those tried leaves it open on that side."""
     if low[0] is None or high[0] is None:
         return ""
     open_low, open_high = low[1] == "below", high[1] == "above"

@@ -10,7 +10,9 @@ from typing import Any, Final
 from monai_cxraug.artifacts import read_json
 from monai_cxraug.console import deliver
 from monai_cxraug.reporting import words
-from monai_cxraug.reporting.tables import finding_title, number, percent, text_table
+from monai_cxraug.reporting.fields import build
+from monai_cxraug.reporting.records import Scale
+from monai_cxraug.reporting.tables import amount_of, finding_title, number, text_table
 
 SCHEMA: Final = "cxraug.forecast/1"
 FILE: Final = "forecast.json"
@@ -38,9 +40,11 @@ def describe(forecast: dict[str, Any]) -> Iterator[str]:
         forecast: content of ``forecast.json``.
     """
     yield f"{forecast['name']}: {forecast['title']}"
-    yield f"endpoint: {_endpoint(forecast['endpoint'])}"
+    scale = build(Scale, forecast["scale"], "forecast.json scale") if forecast.get("scale") else None
+    yield f"endpoint: {_endpoint(forecast['endpoint'], scale)}"
     grid = ", ".join(f"{arm} {count}" for arm, count in forecast["arms"].items())
-    yield f"cells: {grid} ({len(forecast['seeds'])} seeds, {len(forecast['fractions'])} fractions)"
+    axis = "numbers of real images" if scale else "fractions"
+    yield f"cells: {grid} ({len(forecast['seeds'])} seeds, {len(forecast['fractions'])} {axis})"
     if forecast["missing"]:
         yield f"a verdict still needs: {', '.join(forecast['missing'])}"
     yield ""
@@ -49,8 +53,8 @@ def describe(forecast: dict[str, Any]) -> Iterator[str]:
     yield from _prospects(forecast)
 
 
-def _endpoint(endpoint: dict[str, Any]) -> str:
-    where = f", {percent(endpoint['fraction'])} of the training patients" if endpoint["fraction"] else ""
+def _endpoint(endpoint: dict[str, Any], scale: Scale | None) -> str:
+    where = f", {amount_of(endpoint['fraction'], scale)}" if endpoint["fraction"] else ""
     finding = words.subject(endpoint["finding"])
     return f"{endpoint['metric'].upper()} of {finding}, {endpoint['arm']} less {endpoint['reference']}{where}"
 

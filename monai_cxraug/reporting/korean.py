@@ -103,6 +103,9 @@ WORDS: Final[dict[str, str]] = {
     "detectable": "{size}보다 작은 실제 차이는 놓쳤을 가능성이 큽니다. 이번에 관찰된 산포에서, 유의수준 5 %로 같은 "
     "실험 100번 중 80번에서 발견될 수 있는 가장 작은 차이입니다.",
     "detectable.none": "이 실험이 발견할 수 있었던 가장 작은 차이는 추정하지 않았습니다.",
+    "answer.worth": "실제 영상 {real}개를 받은 “{arm}” 방법은 “{reference}” 방법으로 환산하면 실제 영상 수 {worth}에 "
+    "해당합니다",
+    "answer.worth_ends": "95 % 신뢰구간 {ends}",
     "endpoint": "일차 평가변수:",
     "endpoint.pair": "{subject}의 {metric}, “{arm}” 빼기 “{reference}”",
     "endpoint.ratio": "비율 {ratio}",

@@ -126,6 +126,13 @@ def test_a_reference_that_does_not_rise_is_said(topped: Path, edit: Edit, change
     assert 'class="warning"' in page
 
 
+def test_the_answer_says_what_the_endpoints_arm_is_worth(topped: Path, edit: Edit) -> None:
+    words = "Given 50 real images, “infogan” does as well as “plain” with 122 real images (95 % interval 61–244)."
+    assert words in write_report(topped).read_text()
+    edit("results", lambda document: document["exchange_curves"][0].update(interval=[-0.01, 0.2]))
+    assert "Given 50 real images" not in write_report(topped).read_text()
+
+
 def test_no_figure_and_no_table_without_a_rate(topped: Path, edit: Edit) -> None:
     def flatten(document: dict[str, Any]) -> None:
         for row in document["exchange"]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from monai_cxraug.errors import StateError
+from monai_cxraug.reporting.forecast import describe
 from monai_cxraug.reporting.grid import grid_part
 from monai_cxraug.reporting.language import ENGLISH, KOREAN
 from monai_cxraug.reporting.published import published_part
@@ -80,6 +81,21 @@ def test_a_page_never_writes_a_share_for_a_number_of_images(topped: Path) -> Non
         assert ">10 images<" in found[0]
     assert "<dt>top_up.real</dt><dd>10, 50, 100, 250, all</dd>" in body
     assert "<dt>fractions</dt>" not in body
+
+
+def test_a_forecast_counts_images_too() -> None:
+    told = {
+        "name": "c", "title": "C",
+        "endpoint": {"metric": "auroc", "finding": "Edema", "arm": "gan", "reference": "plain", "fraction": 0.1},
+        "arms": {"gan": 6}, "seeds": [0, 1, 2], "fractions": [0.1, 1.0], "missing": [], "shares": [], "seconds": 60.0,
+        "threads": 1, "prospects": [], "assumed": {},
+    }  # fmt: skip
+    scale = {"finding": "Edema", "images": [[0.1, 30], [1.0, 300]], "total": 300}
+    counted, shared = "\n".join(describe({**told, "scale": scale})), "\n".join(describe(told))
+    assert "AUROC of Edema, gan less plain, 30 images of Edema" in counted
+    assert "(3 seeds, 2 numbers of real images)" in counted
+    assert "gan less plain, 10 % of the training data" in shared
+    assert "(3 seeds, 2 fractions)" in shared
 
 
 # --- the tables ---
