@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monai_cxraug.artifacts import write_json
 from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.data.manifest import Manifest, make_columns
+from monai_cxraug.data.pack import write_pack
 from monai_cxraug.errors import ConfigError, StateError
 
 pytestmark = pytest.mark.e2e
@@ -85,7 +88,48 @@ DISTORTER = Bundle(
     steps=96,
     scalars=("loss", "pixel", "adversarial", "critic_loss"),
 )
-EACH = pytest.mark.parametrize("bundle", [CLASSIFIER, GENERATOR, DISTORTER], ids=lambda bundle: bundle.name)
+RESOLVER = Bundle(
+    "image_superresolution",
+    {
+        "features": 4,
+        "blocks": 1,
+        "growth": 2,
+        "crop": 16,
+        "pixel_steps": 48,
+        "gan_steps": 48,
+        "discriminator_levels": 2,
+        "discriminator_width": 4,
+        "epoch_length": 4,
+        "batch_size": 4,
+        "grid_images": 192,
+        "threads": 1,
+        "device": "cpu",
+    },
+    steps=96,
+    scalars=("loss", "pixel"),
+)
+INFOGAN = Bundle(
+    "image_infogan",
+    {
+        "resolution": 28,
+        "latent_size": 8,
+        "width": 4,
+        "most": 8,
+        "total_images": 512,
+        "batch_size": 4,
+        "epoch_length": 4,
+        "grid_images": 256,
+        "traversal_images": 256,
+        "threads": 1,
+        "device": "cpu",
+    },
+    steps=128,
+    scalars=("critic_loss", "generator_loss", "information"),
+    given={"finding": "Edema"},
+)
+EACH = pytest.mark.parametrize(
+    "bundle", [CLASSIFIER, GENERATOR, DISTORTER, RESOLVER, INFOGAN], ids=lambda bundle: bundle.name
+)
 
 
 def train(bundle: Bundle, out: Path, manifest: Path, **changes: Any) -> None:
@@ -118,13 +162,17 @@ def test_every_stage_runs_by_monai(bundle: Bundle, start: Start, manifest: Path,
     if bundle is CLASSIFIER:
         images = write_pngs(tmp_path / "pngs", manifest)
         inferring = start(command(bundle, "inference", samples, checkpoint=out, images=images))
-    elif bundle is GENERATOR:
+    elif bundle in (GENERATOR, INFOGAN):
         inferring = start(command(bundle, "inference", samples, checkpoint=out, finding="Edema", n=5, seed=1))
+    elif bundle is RESOLVER:
+        made = write_synthetic(tmp_path / "set", manifest)
+        inferring = start(command(bundle, "inference", samples, checkpoint=out, synthetic_set=made, manifest=manifest))
     else:
         inferring = start(command(bundle, "inference", samples, checkpoint=out, manifest=manifest, seed=1))
     finish(evaluating)
     finish(inferring)
     checks = {CLASSIFIER.name: check_classifier, GENERATOR.name: check_generator, DISTORTER.name: check_distorter}
+    checks |= {RESOLVER.name: check_resolver, INFOGAN.name: check_generator}
     checks[bundle.name](out, samples)
 
 
@@ -136,6 +184,29 @@ def write_pngs(folder: Path, manifest: Path) -> Path:
         Image.fromarray(image).save(folder / f"{number}.png")
     (folder / "broken.png").write_bytes(b"no picture")
     return folder
+
+
+def write_synthetic(folder: Path, manifest: Path) -> Path:
+    """A synthetic set as another tool could have made it."""
+    pictures = np.load(manifest.parent / "pack.npy")[:5, ::2, ::2]
+    rows = [{"image": f"made-{k}", "split": "train", "source": "synthetic"} for k in range(5)]
+    write_pack(folder, pictures, [row["image"] for row in rows])
+    write_json(folder / "provenance.json", "cxraug.synthetic/1", {"patients_seen": ["p0"], "seed": 1})
+    Manifest(make_columns(rows), ("Edema",), np.ones((5, 1), dtype=np.float32), {"name": "made"}).write(folder)
+    return folder
+
+
+def check_resolver(out: Path, inference: Path) -> None:
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["methods"]) == {"nearest", "bilinear", "bicubic", "sharp_bicubic", "lanczos", "model"}
+    assert (metrics["n"], metrics["patients"]) == (16, 8)
+    assert (out / "comparison.png").is_file()
+    assert np.load(inference / "pack.npy").shape == (5, 32, 32)
+    assert (inference / "manifest.csv").is_file()
+    provenance = json.loads((inference / "provenance.json").read_text())
+    assert provenance["seed"] == 1
+    assert len(provenance["patients_seen"]) == 16
+    assert len(provenance["resolver"]["patients_seen"]) == 16
 
 
 def check_classifier(out: Path, inference: Path) -> None:
@@ -222,11 +293,16 @@ def check_events(bundle: Bundle, folder: Path) -> None:
         points = events.Scalars(name)
         assert len(points) == bundle.steps // 10
         assert all(np.isfinite(point.value) for point in points)
+    if bundle is INFOGAN:
+        assert [point.step for point in events.Images("samples")] == [256, 512]
+        for name in ("category1", "code1", "code2"):
+            assert [point.step for point in events.Images(f"traversals/{name}")] == [256, 512]
+        assert events.Scalars("critic_loss")[-1].step == 480, "scalars are drawn over images seen"
     if bundle is GENERATOR:
         assert [point.step for point in events.Images("samples")] == [256, 512]
         assert events.Scalars("resolution")[-1].value == 16
         assert events.Scalars("alpha")[-1].step == 480, "scalars are drawn over images seen"
-    if bundle is DISTORTER:
+    if bundle in (DISTORTER, RESOLVER):
         assert [point.step for point in events.Images("samples")] == [192, 384]
         assert events.Scalars("loss")[-1].step == 360, "scalars are drawn over images seen"
 
@@ -237,7 +313,10 @@ def test_metadata_and_network_are_verified(bundle: Bundle, start: Start) -> None
     schema = ROOT / SCHEMA
     before = schema.read_bytes()
     network = ["monai.bundle", "verify_net_in_out", "network_def", "--meta_file", meta, "--config_file"]
-    outputs = ["--network_def#outputs", "14"] if bundle is CLASSIFIER else []
+    # what a training learns of its data
+    asked = {} if bundle is DISTORTER else {"channels": "1"}
+    asked |= {"outputs": "14"} if bundle is CLASSIFIER else {}
+    outputs = [text for key, value in asked.items() for text in (f"--network_def#{key}", value)]
     processes = [
         start(["monai.bundle", "verify_metadata", "--meta_file", meta, "--filepath", SCHEMA]),
         start([*network, bundle.config("inference")]),

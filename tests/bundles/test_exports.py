@@ -16,6 +16,7 @@ from monai_cxraug.bundle_config import run_stage
 from monai_cxraug.errors import StateError
 from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.export import ExportedGenerator
+from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.weights import KINDS, load_model, save_model
 from tests.bundles.test_bundle_docs import commands, value_of
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_pggan"
 CLASSIFIER = ROOT / "bundles" / "chest_xray_classification"
 DISTORTION = ROOT / "bundles" / "chest_xray_distortion"
+RESOLUTION = ROOT / "bundles" / "image_superresolution"
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +173,45 @@ def test_distorter_as_onnx(distorter: Path, monkeypatch: pytest.MonkeyPatch) -> 
     require_equal_onnx(onnxruntime, distorter, 64)
 
 
+@pytest.fixture(scope="module")
+def resolver(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a network that enlarges, trained with the smoke overlay."""
+    out = tmp_path_factory.mktemp("resolver")
+    settings = {"manifest": str(manifest), "output_dir": str(out), "device": "cpu", "threads": 1}
+    files = [RESOLUTION / "configs" / f"{name}.json" for name in ("train", "smoke")]
+    run_stage(files, {"bundle_root": str(RESOLUTION), "unshuffle": 2, "residual": True, **settings})
+    return out
+
+
+def resolver_options(command: str, folder: Path) -> dict[str, Any]:
+    texts = given(RESOLUTION, command)
+    assert re.fullmatch(r"\[\d,1,64,64\]", texts["input_shape"])
+    return {name: value_of(text.replace("output/x2", str(folder))) for name, text in texts.items()}
+
+
+@pytest.mark.e2e
+def test_resolver_as_torchscript(resolver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ckpt_export(**resolver_options("ckpt_export", resolver))
+    exported, images = torch.jit.load(resolver / "model.ts"), images_of(2, 64)
+    torch.testing.assert_close(exported(images), logits(resolver, images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.e2e
+def test_resolver_as_onnx(resolver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = import_onnx()
+    monkeypatch.chdir(ROOT)
+    onnx_export(**resolver_options("onnx_export", resolver))
+    require_equal_onnx(onnxruntime, resolver, 64)
+
+
 class Conditional(nn.Module):
     """Stands for a generator with label inputs."""
 
     def __init__(self, latent_size: int, findings: int) -> None:
         super().__init__()
         self.settings = {"latent_size": latent_size, "findings": findings}
+        self.latent_size = latent_size
         self.mix = nn.Linear(latent_size + findings, 16)
 
     def forward(
@@ -198,6 +233,17 @@ def test_labels_follow_the_latent_in_one_tensor(tmp_path: Path, monkeypatch: pyt
         torch.testing.assert_close(images, network(latents, labels=labels).clamp(0, 1), atol=1e-6, rtol=0)
 
 
+def test_codes_follow_the_noise_and_running_statistics_are_used(tmp_path: Path) -> None:
+    network = InfoGenerator(16, 6, (3,), 1, 1, 2, 4)
+    for _ in range(5):
+        network(torch.randn(8, 10))
+    save_model(tmp_path / "model.pt", "infogan", network, {})
+    exported = ExportedGenerator(tmp_path).eval()
+    latents = network.layout.draw(0, 0, 4)
+    for one in (exported, torch.jit.trace(exported, torch.rand(2, 10))):
+        torch.testing.assert_close(one(latents), network.eval()(latents), atol=1e-6, rtol=0)
+
+
 def test_weights_given_by_the_exporter_count(tmp_path: Path) -> None:
     networks = [ProgressiveGenerator(8, 4, fmap_max=2) for _ in range(2)]
     save_model(tmp_path / "model.pt", "pggan", networks[0], {})
@@ -211,5 +257,5 @@ def test_weights_given_by_the_exporter_count(tmp_path: Path) -> None:
 
 def test_only_generators_are_exported(tmp_path: Path) -> None:
     save_model(tmp_path / "model.pt", "classifier", Classifier(1), {})
-    with pytest.raises(StateError, match="must be a pggan; found classifier"):
+    with pytest.raises(StateError, match="must be a generator; found classifier"):
         ExportedGenerator(tmp_path)

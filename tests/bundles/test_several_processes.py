@@ -72,6 +72,26 @@ DISTORTION = {
     "optimizer": {**DESCENT, "params": "$@network.parameters()"},
     "d_optimizer": {**DESCENT, "params": "$@discriminator.parameters()"},
 }
+#: both stages; spectral normalisation knows nothing of the batch, and the loss compares with the scores of all.
+RESOLUTION = {
+    "_desc_": "a small network that enlarges, four images to a process",
+    "features": 4,
+    "blocks": 1,
+    "growth": 2,
+    "crop": 16,
+    "discriminator_levels": 2,
+    "discriminator_width": 4,
+    "discriminator_normalisation": "spectral",
+    "adversarial_weight": 0.5,
+    "pixel_steps": 4,
+    "gan_steps": 4,
+    "epoch_length": 2,
+    "batch_size": 8,
+    "grid_images": 16,
+    "gan_learning_rate": 0.05,
+    "optimizer": {**DESCENT, "params": "$@network.parameters()"},
+    "d_optimizer": {**DESCENT, "params": "$@discriminator.parameters()"},
+}
 
 
 def overlay(folder: Path, settings: dict[str, Any]) -> Path:
@@ -177,6 +197,23 @@ def test_a_distorter_of_two_processes_is_that_of_one(start: Start, manifest: Pat
     one, two = (checkpoint(out) for out in outs.values())
     assert_same(one, two, "network", "discriminator", "draws")
     assert one["resume"]["images_seen"] == two["resume"]["images_seen"] == 48
+    assert one["resume"]["fingerprint"] == two["resume"]["fingerprint"]
+    names = [sorted(file.relative_to(out).as_posix() for file in out.rglob("*.p*")) for out in outs.values()]
+    assert names[0] == names[1]
+    assert len(list(outs[2].rglob("events.out.*"))) == 1, "rank 0 alone writes"
+
+
+# --- the network that enlarges ---
+
+
+def test_a_resolver_of_two_processes_is_that_of_one(start: Start, manifest: Path, tmp_path: Path) -> None:
+    extra = overlay(tmp_path, RESOLUTION)
+    outs = {processes: tmp_path / str(processes) for processes in (1, 2)}
+    for process in [start(command("image_superresolution", extra, manifest, out, n)) for n, out in outs.items()]:
+        finish(process)
+    one, two = (checkpoint(out) for out in outs.values())
+    assert_same(one, two, "network", "discriminator", "ema", "before", "draws")
+    assert one["resume"]["images_seen"] == two["resume"]["images_seen"] == 64
     assert one["resume"]["fingerprint"] == two["resume"]["fingerprint"]
     names = [sorted(file.relative_to(out).as_posix() for file in out.rglob("*.p*")) for out in outs.values()]
     assert names[0] == names[1]
