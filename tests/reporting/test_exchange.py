@@ -94,6 +94,8 @@ def test_marks_stand_where_the_numbers_are(topped: Path) -> None:
             )
             for row in inside
         ]
+        (way,) = (line for line in figure.iter("polyline") if not line.get("stroke-opacity"))
+        assert [tuple(map(float, place.split(","))) for place in way.get("points", "").split()] == dots
         assert len(list(figure.iter("polygon"))) == len(rows) - len(inside)
         arrows = [line for line in figure.iter("polyline") if line.get("stroke-opacity")]
         assert len(arrows) == sum((row[f"{end}_censored"] is not None) for row in rows for end in ("low", "high"))
