@@ -17,6 +17,8 @@ from monai_cxraug.interop.archive import RefusedError, UnreachableError
 from monai_cxraug.interop.classify import Classify
 from monai_cxraug.interop.device import Device
 from monai_cxraug.interop.queries import Query
+from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.weights import load_model, save_model
 from monai_cxraug.predictions import read_predictions
 from tests.interop.conftest import FINDINGS
 from tests.interop.objects import MemoryArchive, break_at, radiograph, require_valid
@@ -86,6 +88,18 @@ def test_calibrated_probabilities_thresholds_and_maps(tmp_path: Path, calibrated
     assert len(maps) == 2
     assert all(one.ImageComments.startswith("Edema ") for one in maps)
     assert {one.SeriesInstanceUID for one in maps} == {Device.load(calibrated).maps_series("1.2.3.1")}
+
+
+def test_a_classifier_of_colour_sees_radiographs_in_three_equal_channels(tmp_path: Path, model: Path) -> None:
+    about = load_model(model).about
+    save_model(
+        tmp_path / "colour" / "model.pt", "classifier", Classifier(len(FINDINGS), "small_cnn", channels=3), about
+    )
+    archive = archive_of(1)
+    done = Classify(archive, Device.load(tmp_path / "colour"), tmp_path / "out", maps=1, store=True).run(QUERY)
+    assert len(reports(archive)) == 2
+    assert len([one for one in archive.datasets() if one.Modality == "OT"]) == 2
+    assert dict(done.states) == {"stored": 2}
 
 
 def test_every_object_is_valid(tmp_path: Path, calibrated: Path) -> None:

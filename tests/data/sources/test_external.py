@@ -58,6 +58,11 @@ def test_one_finding(list_all, images: Path, declare) -> None:
     assert len(told["declaration"]) == 64
 
 
+def test_colour_is_an_option(list_all, images: Path, declare) -> None:
+    given = {"finding": "Edema", "declaration": declare()}
+    assert [list_all("external", images, **given, colour=colour).channels for colour in (True, False)] == [3, 1]
+
+
 def test_the_vocabulary_of_a_real_manifest(list_all, images: Path, declare, make_set, tmp_path: Path, refuses) -> None:
     real = make_set(tmp_path / "real")
     listing = list_all("external", images, finding="Fibrosis", declaration=declare(), like=str(real))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from monai_cxraug.cli.parser import build_parser
 from monai_cxraug.data.manifest import check_manifest
 from monai_cxraug.errors import ConfigError, InputError
 from tests.data.sources.conftest import labels_of
@@ -24,6 +25,17 @@ def test_the_skin_layout(layouts, list_all) -> None:
     assert Counter(row["split"] for row in listing.rows).keys() == {"train", "val", "test"}
     assert listing.depth == 8
     check_manifest(listing.manifest([{}] * len(listing.rows)))
+
+
+def test_colour_is_an_option(layouts, list_all, refuses) -> None:
+    listing = list_all("folder", layouts("skin"), negative="benign", colour=True)
+    assert (listing.channels, listing.depth) == (3, 8)
+    asked = build_parser("prepare").parse_args(["prepare", "folder", "--images", "x", "--out", "y", "--colour"])
+    assert asked.colour is True
+    with refuses(ConfigError, "--colour", "true or false"):
+        list_all("folder", layouts("skin"), colour="yes")
+    with refuses(ConfigError, "--colour", "no such option"):
+        list_all("kermany", layouts("skin"), colour=True)
 
 
 def test_every_class_is_a_finding_without_a_negative(write_pictures, list_all) -> None:

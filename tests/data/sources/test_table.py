@@ -67,6 +67,11 @@ def test_pairs_and_names_as_values_and_policies(list_all, images: Path, table: P
     assert_array_equal(listing.labels, [[1, 0], [1, 0], [0, 1]])
 
 
+def test_colour_is_an_option(list_all, images: Path, table: Path) -> None:
+    listing = list_all("table", images, labels=str(table), columns=MAP, findings="Mass", colour=True)
+    assert (listing.channels, listing.depth) == (3, 8)
+
+
 def test_columns_of_the_usual_names_need_no_map(list_all, images: Path) -> None:
     (images / "labels.csv").write_text("Edema,image\n1,a/1.png\n0,b/3.png\n")
     listing = list_all("table", labels=str(images / "labels.csv"))  # images beside the table
