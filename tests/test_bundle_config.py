@@ -15,6 +15,7 @@ import torch
 from monai_cxraug.bundle_config import bundle_file, one_line_errors, refuse_active, run_stage
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError, find_cause
 from monai_cxraug.networks.encoder_decoder import EncoderDecoder
+from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.resources import resource_root
 
 #: a small stage: its job writes the file ``out``, so that one sees whether it ran.
@@ -373,7 +374,15 @@ REQUIRED = {
     "report": {"run_folder": "x"},
     "study_networks": {"manifest": "x", "out": "y"},
 }
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion", "image_superresolution")
+BUNDLES = (
+    "chest_xray_classification",
+    "chest_xray_pggan",
+    "chest_xray_distortion",
+    "image_superresolution",
+    "image_infogan",
+)
+#: those that learn the images of a finding.
+GENERATORS = (BUNDLES[1], BUNDLES[4])
 STAGES = ("train", "evaluate", "inference")
 
 
@@ -409,18 +418,21 @@ def test_shipped_configuration_passes_its_guard_and_refuses_a_misspelling(path: 
             "DistortionTrainer has no such argument.*'adversarial_weight'",
         ),
         (BUNDLES[2], "network_def#skip", "EncoderDecoder has no such argument.*'skips'"),
+        (BUNDLES[4], "network_def#catgories", "InfoGenerator has no such argument.*'categories'"),
+        (BUNDLES[4], "side_task#wieght", "CodeTask has no such argument.*'weight'"),
+        (BUNDLES[4], "schedule#scales", "infogan_schedule has no such argument.*'scale'"),
     ],
 )
 def test_shipped_components_refuse_misspelt_arguments(bundle: str, key: str, hint: str, tmp_path: Path) -> None:
     given = {"manifest": "x", "output_dir": str(tmp_path / "out"), key: 3}
     with pytest.raises(ConfigError, match=hint):
-        run_stage(bundle_file(bundle, "train"), {**given, **({"finding": "Edema"} if bundle == BUNDLES[1] else {})})
+        run_stage(bundle_file(bundle, "train"), {**given, **({"finding": "Edema"} if bundle in GENERATORS else {})})
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_smoke_overlay_changes_known_keys_only(bundle: str) -> None:
-    given = {"manifest": "x", "run": [], **({"finding": "Edema"} if bundle == BUNDLES[1] else {})}
+    given = {"manifest": "x", "run": [], **({"finding": "Edema"} if bundle in GENERATORS else {})}
     run_stage([bundle_file(bundle, "train"), bundle_file(bundle, "smoke")], given)
 
 
@@ -433,6 +445,19 @@ def test_generator_that_is_verified_is_the_one_that_is_trained() -> None:
     assert {name: train[name] for name in names} == {name: inference["network_def"][name] for name in names}
     formats = meta["network_data_format"]
     assert formats["inputs"]["image"]["num_channels"] == train["latent_size"]
+    assert formats["outputs"]["pred"]["spatial_shape"] == [train["resolution"]] * 2
+
+
+def test_infogan_that_is_verified_is_the_one_that_is_trained() -> None:
+    train, inference, meta = (
+        json.loads(bundle_file(BUNDLES[4], name).read_text()) for name in ("train", "inference", "metadata")
+    )
+    network = InfoGenerator(**{key: v for key, v in inference["network_def"].items() if not key.startswith("_")})
+    names = ("resolution", "categories", "continuous", "width", "most")
+    assert {name: train[name] for name in names} == {name: network.settings[name] for name in names}
+    assert train["latent_size"] == network.settings["noise"]
+    formats = meta["network_data_format"]
+    assert formats["inputs"]["image"]["num_channels"] == network.latent_size
     assert formats["outputs"]["pred"]["spatial_shape"] == [train["resolution"]] * 2
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_cxraug.artifacts import atomic_path
-from monai_cxraug.errors import ConfigError
+from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.networks.latents import layout_of
 from monai_cxraug.networks.weights import load_model
 
@@ -31,6 +31,8 @@ class ExportedGenerator(nn.Module):
     def __init__(self, generator: str | Path) -> None:
         super().__init__()
         model = load_model(generator)
+        if not hasattr(model.network, "latent_size"):
+            raise StateError(model.path, "must be a generator", model.kind, "give another model")
         self.network = model.network
         self.latent_size: int = layout_of(model.network).size
         #: numbers of a label vector, 0 for a generator of one finding.

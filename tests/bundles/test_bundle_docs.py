@@ -17,7 +17,13 @@ from monai_cxraug.cli import build_parser
 from monai_cxraug.labels import NIH_FINDINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion", "image_superresolution")
+BUNDLES = (
+    "chest_xray_classification",
+    "chest_xray_pggan",
+    "chest_xray_distortion",
+    "image_superresolution",
+    "image_infogan",
+)
 EACH = pytest.mark.parametrize("bundle", BUNDLES)
 
 

@@ -11,19 +11,27 @@ from monai.bundle import ConfigWorkflow
 from monai_cxraug.bundle_config import run_stage
 
 ROOT = Path(__file__).resolve().parents[2] / "bundles"
-BUNDLES = ("chest_xray_classification", "chest_xray_pggan", "chest_xray_distortion", "image_superresolution")
+BUNDLES = (
+    "chest_xray_classification",
+    "chest_xray_pggan",
+    "chest_xray_distortion",
+    "image_superresolution",
+    "image_infogan",
+)
 EACH = pytest.mark.parametrize("bundle", BUNDLES)
 OWN: dict[str, dict[str, Any]] = {
     "chest_xray_classification": {"size": 32, "architecture": "small_cnn"},
     "chest_xray_pggan": {"finding": "Edema"},
     "chest_xray_distortion": {},
     "image_superresolution": {},
+    "image_infogan": {"finding": "Edema"},
 }
 ASKED: dict[str, dict[str, Any]] = {
     "chest_xray_classification": {},
     "chest_xray_pggan": {"finding": "Edema", "n": 2},
     "chest_xray_distortion": {},
     "image_superresolution": {"images": "nowhere"},
+    "image_infogan": {"finding": "Edema", "n": 2},
 }
 
 

@@ -12,14 +12,16 @@ from monai_cxraug.handlers.progress import scalars
 from monai_cxraug.tracking import fit_tracking, without_tracking
 from tests.bundles.conftest import ROOT, Start
 
-EACH = pytest.mark.parametrize("bundle", ["chest_xray_classification", "chest_xray_pggan"])
+EACH = pytest.mark.parametrize("bundle", ["chest_xray_classification", "chest_xray_pggan", "image_infogan"])
 OWN: dict[str, dict[str, Any]] = {
     "chest_xray_classification": {"size": 32, "architecture": "small_cnn"},
     "chest_xray_pggan": {"finding": "Edema"},
+    "image_infogan": {"finding": "Edema"},
 }
 LOSSES = {
     "chest_xray_classification": {"loss"},
     "chest_xray_pggan": {"critic_loss", "generator_loss"},
+    "image_infogan": {"critic_loss", "generator_loss", "information", "generator_information"},
 }
 
 
