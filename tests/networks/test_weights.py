@@ -101,8 +101,8 @@ def test_other_contents_and_kinds(tmp_path: Path, network) -> None:
         refuse(StateError, path, SCHEMA)
     save_model(path, "pggan", network, ABOUT)
     refuse(StateError, path, "must be a classifier", "pggan", of="classifier")
-    save_model(path, "infogan", network, ABOUT)
-    refuse(StateError, path, "classifier or pggan", "infogan")
+    save_model(path, "stylegan", network, ABOUT)
+    refuse(StateError, path, "classifier or pggan", "stylegan")
 
 
 @pytest.mark.parametrize(
