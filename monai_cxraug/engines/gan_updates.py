@@ -82,6 +82,12 @@ class GanUpdates:
         self._group: int = getattr(self.discriminator, "group", 1)
         self._apart = _normalises_batches(self.discriminator)
         self._whole = self._apart or _normalises_batches(self.generator)
+        if self._apart and self.loss.regularised:
+            rule, mend = (
+                "a discriminator that normalises over a batch has no slope at each image",
+                "give r1 or penalty 0",
+            )
+            raise ConfigError("loss", rule, self.loss, mend)
         if self.part is not None and self._whole:
             mend = "leave part out; a smaller batch_size needs less memory"
             raise ConfigError("part", "networks that normalise over a batch take it whole", self.part, mend)

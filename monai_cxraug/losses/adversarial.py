@@ -35,6 +35,10 @@ class AdversarialLoss(Protocol):
     def calibrated(self) -> bool:
         """Whether a score of zero lies between real and fake; else only differences of scores mean anything."""
 
+    @property
+    def regularised(self) -> bool:
+        """Whether the regulariser has a weight; it needs scores that depend on their own image alone."""
+
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """What the critic minimises, regulariser aside: a scalar from scores ``[N]`` and ``[M]``."""
 
@@ -129,6 +133,11 @@ class WassersteinLoss:
         if not 0 < self.target < float("inf"):
             raise ConfigError("WassersteinLoss(target)", "must be above 0", self.target, "the paper uses 1")
 
+    @property
+    def regularised(self) -> bool:
+        """Whether there is a penalty."""
+        return self.penalty > 0
+
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """``mean(fake) - mean(real) + drift * mean(real^2)``, from scores ``[N]`` and ``[M]``."""
         real, fake = _exact(real_scores), _exact(fake_scores)
@@ -140,7 +149,7 @@ class WassersteinLoss:
 
     def regulariser(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
         """``interval * penalty *`` :func:`gradient_penalty`; arguments as in :class:`AdversarialLoss`."""
-        if self.penalty == 0:
+        if not self.regularised:
             return _nothing(real)
         return self.interval * self.penalty * gradient_penalty(critic, real, fake, mix, _UNITS * self.target)
 
@@ -156,6 +165,11 @@ class _R1Regularised(ABC):
     def __post_init__(self) -> None:
         _require_weights(self, self.interval, r1=self.r1)
 
+    @property
+    def regularised(self) -> bool:
+        """Whether R1 has a weight."""
+        return self.r1 > 0
+
     @abstractmethod
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """What the critic minimises, from scores ``[N]`` and ``[M]``."""
@@ -166,7 +180,7 @@ class _R1Regularised(ABC):
 
     def regulariser(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
         """``interval * r1 / 2 * E|gradient|^2`` at the real images; arguments as in :class:`AdversarialLoss`."""
-        if self.r1 == 0:
+        if not self.regularised:
             return _nothing(real)
         return self.interval * self.r1 / 2 * (r1_penalty(critic, real) / _UNITS**2)
 

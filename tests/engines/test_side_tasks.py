@@ -18,7 +18,7 @@ from monai_cxraug.engines.precision import Precision
 from monai_cxraug.engines.schedule import FixedSchedule
 from monai_cxraug.engines.side_tasks import CodeTask, LabelTask
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError
-from monai_cxraug.losses.adversarial import HingeLoss, NonSaturatingLoss
+from monai_cxraug.losses.adversarial import HingeLoss, NonSaturatingLoss, WassersteinLoss
 from monai_cxraug.networks.augmentation import DiffAugment
 from monai_cxraug.networks.dcgan import DcganDiscriminator, DcganGenerator
 from monai_cxraug.networks.infogan import InfoDiscriminator, InfoGenerator
@@ -125,6 +125,13 @@ def test_real_and_fake_batches_are_judged_apart_and_whole(codes: bool) -> None:
     assert seen == [8, 8, 8]
     with pytest.raises(ConfigError, match="part: networks that normalise over a batch take it whole; found 4"):
         make_updates(codes=codes, part=4)
+
+
+@pytest.mark.parametrize("loss", [NonSaturatingLoss(), WassersteinLoss(), HingeLoss(r1=1.0)])
+def test_penalties_of_slopes_are_refused_where_images_mix(loss: Any) -> None:
+    with pytest.raises(ConfigError, match=r"loss: .*no slope at each image; found \w+Loss.*give r1 or penalty 0"):
+        make_updates(loss=loss)
+    make_updates(loss=WassersteinLoss(penalty=0.0))
 
 
 class Narrow(InfoDiscriminator):
