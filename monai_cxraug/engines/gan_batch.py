@@ -20,8 +20,8 @@ class Judgement(NamedTuple):
 
     Args:
         scores: ``[N]``, higher for real.
-        told: what it tells its side task: rows ``[N, ...]`` of a tensor, or anything where real and fake images are
-            judged apart; None without.
+        told: what it tells its side task: a tensor ``[N, ...]`` or another object whose rows can be cut out like a
+            tensor's, since real and fake images may be judged together; None without.
         images: ``[N, C, r, r]``, augmented.
     """
 
