@@ -92,6 +92,7 @@ class SuperResolutionTrainer(DistortionTrainer):
         crop: side of the squares in pixels, a multiple of the scale; None for whole images.
         flips: whether squares are mirrored and turned.
         ema_half_life: half-life of the averaged network in images.
+        interpolation: share of the second stage in the weights that come of it, in [0, 1]; see :func:`blend`.
         batch_size: images of all processes in a step.
         amp: compute in 16 bits where autocast does.
         inferer: how the network is called; default as it is.
@@ -126,6 +127,7 @@ class SuperResolutionTrainer(DistortionTrainer):
         crop: int | None = None,
         flips: bool = True,
         ema_half_life: float = 1000,
+        interpolation: float = 1.0,
         batch_size: int = 16,
         amp: bool = False,
         inferer: Inferer | None = None,
@@ -137,6 +139,8 @@ class SuperResolutionTrainer(DistortionTrainer):
         self.scale = int(cast(Any, network).scale)
         _check(pixel_steps, gan_steps, discriminator, gan_rate, halvings)
         _check_crop(crop, self.scale, discriminator)
+        blend({}, {}, interpolation)  # a share out of range is refused before hours of training
+        self.interpolation = interpolation
         super().__init__(
             device,
             train_data_loader,
@@ -175,16 +179,17 @@ class SuperResolutionTrainer(DistortionTrainer):
         """Whether the second stage has begun, or begins with the next step."""
         return bool(self.gan_steps) and self._step_number() >= self.pixel_steps
 
-    def result(self, share: float = 1.0) -> nn.Module:
+    def result(self, share: float | None = None) -> nn.Module:
         """What was trained, in evaluation mode: the average, and after a second stage the network between both.
 
         Args:
-            share: of the second stage in the weights, in [0, 1]; see :func:`blend`. Without a second stage it says
-                nothing.
+            share: of the second stage in the weights, in [0, 1]; default ``interpolation``. Without a second stage it
+                says nothing.
 
         Raises:
             ConfigError: the share is out of range.
         """
+        share = self.interpolation if share is None else share
         between = blend(self.before.state_dict(), self.ema.state_dict(), share)
         if not self.competing:
             return self.ema.module

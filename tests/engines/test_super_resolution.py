@@ -131,10 +131,13 @@ def test_the_second_stage_begins_with_the_average_of_the_first() -> None:
 
     engine.add_event_handler(Events.ITERATION_COMPLETED, note)
     moments: list[int] = []
+    begun: list[dict[str, Tensor]] = []
     engine.optimizer.register_step_pre_hook(lambda *call: moments.append(len(engine.optimizer.state)))
+    engine.optimizer.register_step_pre_hook(lambda *call: begun.append(copy.deepcopy(engine.network.state_dict())))
     engine.run()
     for name, value in seen[4][0].items():
         assert torch.equal(engine.before.state_dict()[name], value)
+        assert torch.equal(begun[4][name], value)
     assert moments[4] == 0
     assert all(moments[step] > 0 for step in (1, 2, 3, 5, 6, 7))
     assert seen[4][2] == {"loss", "pixel"}
@@ -261,8 +264,11 @@ def test_a_perceptual_term_that_is_off_is_said(
 
 
 def test_the_result_lies_between_both_stages() -> None:
-    engine = trainer(gan_steps=4)
+    engine = trainer(gan_steps=4, interpolation=0.8)
     engine.run()
+    assert all(
+        torch.equal(engine.result().state_dict()[name], x) for name, x in engine.result(0.8).state_dict().items()
+    )
     first, last = engine.before.state_dict(), engine.ema.state_dict()
     for share in (0.0, 0.8, 1.0):
         found = engine.result(share).state_dict()
@@ -302,6 +308,7 @@ def test_different_networks_cannot_be_blended() -> None:
         ({"pixel_steps": 0}, "steps: must be a whole number of at least 1"),
         ({"gan_steps": 2, "discriminator": None, "d_optimizer": None}, "go together; found 2 steps, NoneType"),
         ({"gan_steps": 2, "adversarial_weight": 0.0}, "go together"),
+        ({"interpolation": 1.5}, r"interpolation: must be in \[0, 1\]; found 1.5"),
         ({"gan_rate": 0.0}, "gan_rate: must be above 0; found 0.0"),
         ({"halvings": [1.0]}, r"halvings: must be shares of a stage, in \(0, 1\); found \[1.0\]"),
         ({"crop": 15}, r"crop: must be a multiple of the scale \(2\), at least 2; found 15"),
@@ -335,6 +342,24 @@ def test_losses_that_are_not_finite_end_the_training() -> None:
         next(engine.network.parameters()).fill_(float("nan"))
     with pytest.raises(StateError, match=r"losses must be finite; found loss nan, pixel nan"):
         engine._iteration(engine, {"image": IMAGES[:4]})
+
+
+def test_mixed_precision_trains_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16, as on processors and GPUs that have it; what is kept stays in float32."""
+    monkeypatch.setattr("monai_cxraug.engines.precision.pays", lambda device: True)
+    body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
+    seen: list[torch.dtype] = []
+    body[0].register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    loss = ReconstructionLoss(0.01, 1.0, FeatureDifference(body, ["0"]))
+    engine = trainer(gan_steps=2, pixel_steps=2, loss=loss, amp=True)
+    engine.run()
+    assert set(seen) == {torch.bfloat16}
+    assert all(value.dtype == torch.float32 for value in engine.state.output.values())
+    assert all(value.dtype == torch.float32 for value in engine.network.state_dict().values())
+    plain = trainer(gan_steps=2, pixel_steps=2, loss=loss)
+    plain.run()
+    for name, value in plain.network.state_dict().items():
+        torch.testing.assert_close(engine.network.state_dict()[name], value, atol=0.02, rtol=0.1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
