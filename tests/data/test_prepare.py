@@ -440,11 +440,15 @@ def test_colour_is_kept_where_asked_for(skin: Path, tmp_path: Path) -> None:
 
 
 def test_grey_and_colour_do_not_share_pictures(skin: Path, tmp_path: Path, decoded: list[str]) -> None:
+    for file in skin.rglob("*.png"):  # as JPEG, which has 8 bits in either case
+        if file.name != "broken.png":
+            Image.open(file).save(file.with_suffix(".jpg"))
+        file.unlink()
     grey, colour = (Request("folder", str(skin), size=8, options={"colour": colour}) for colour in (False, True))
     for asked, channels in ((grey, 1), (colour, 3), (grey, 1)):
         path = prepare(asked, tmp_path / "out")
         assert Pack(path.parent, read_manifest(path)).channels == channels
-        assert len(decoded) == 22
+        assert len(decoded) == 21
         decoded.clear()
     before = state(tmp_path / "out")
     prepare(grey, tmp_path / "out")
