@@ -152,9 +152,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             {"run_folder": "r", "manifest": "m.csv", "out": "o", "split": "test", "where": {}},
         ),
         (
-            "sample g --finding Edema --n 5 --seed 7 --out o",
+            "sample g --finding Edema --n 5 --seed 7 --manifest m.csv --out o",
             "bundles/chest_xray_pggan/configs/inference.json",
-            {"checkpoint": "g", "finding": "Edema", "n": 5, "seed": 7, "output_dir": "o"},
+            {"checkpoint": "g", "finding": "Edema", "n": 5, "seed": 7, "manifest": "m.csv", "output_dir": "o"},
         ),
         (
             "sample g --finding Edema --n 5 --out o --start 5 --truncation 0.5 --depth 16 --crop 8 6 --png",

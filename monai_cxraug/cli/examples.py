@@ -34,6 +34,7 @@ EXAMPLES: Final = {
   cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",
     "sample": """\
   cxraug sample runs/demo/generators/Edema-f1-s0 --finding Edema --n 100 --seed 1 --out synthetic/edema
+  cxraug sample output/fast50 --finding malignant --n 1147 --manifest data/skin/manifest.csv --out synthetic/malignant
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
   cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
     "enlarge": """\

@@ -226,6 +226,8 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--depth", type=int, choices=(8, 16), help="bits of the stored pictures (8)")
     sample.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="keep the centred part (everything)")
     sample.add_argument("--png", action="store_true", default=None, help="write 8-bit PNG files too, into png/")
+    audited = "of the generator's training images: an audit tells how many are nearly copied (no audit)"
+    sample.add_argument("--manifest", metavar="MANIFEST.csv", help=audited)
 
 
 def _add_enlarge(commands: Any) -> None:
