@@ -154,7 +154,7 @@ def test_what_is_no_generator(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none: must be a model file"):
         sample(tmp_path / "none", tmp_path / "out")
     save_model(tmp_path / "model.pt", "classifier", Classifier(1), {})
-    with pytest.raises(StateError, match="must be a pggan .*; found classifier"):
+    with pytest.raises(StateError, match=r"must be a pggan .*; found classifier"):
         sample(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
