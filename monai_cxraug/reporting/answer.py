@@ -10,7 +10,7 @@ from monai_cxraug.reporting.exchange import rise_is_shown, written, written_inte
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element, join
 from monai_cxraug.reporting.parts import badge, folded, note, over, section, table
-from monai_cxraug.reporting.records import MACRO, Harm, Plan, Primary, Results
+from monai_cxraug.reporting.records import MACRO, Exchanged, Harm, Plan, Primary, Results
 from monai_cxraug.reporting.tables import amount_of, bracket, finding_title, number, p_value, signed, summarise
 
 #: rows of the table of harm that are shown without unfolding it.
@@ -90,12 +90,17 @@ def _worth(results: Results, primary: Primary, say: Language) -> Markup | str:
     for row in results.exchange:
         if (row.arm, row.finding, row.fraction, row.ratio) == place and row.equivalent is not None:
             worth = written(row.equivalent, row.censored, results.scale, say)
-            ends = written_interval(row, results.scale, say)
             named = {"arm": row.arm, "reference": row.reference, "real": row.real, "worth": worth}
-            return element(
-                "p", say("answer.worth", **named), f" ({say('answer.worth_ends', ends=ends)})." if ends else "."
-            )
+            return element("p", say("answer.worth", **named), _sure(row, results, say), ".")
     return ""
+
+
+def _sure(row: Exchanged, results: Results, say: Language) -> str:
+    """The interval of a rate, and whether it leaves the arm's own number of real images open."""
+    ends = written_interval(row, results.scale, say)
+    if not ends:
+        return ""
+    return say("answer.worth_open" if row.is_open else "answer.worth_ends", ends=ends, real=row.real)
 
 
 def _endpoint(results: Results, primary: Primary, say: Language) -> str:

@@ -105,7 +105,8 @@ WORDS: Final[dict[str, str]] = {
     "detectable.none": "이 실험이 발견할 수 있었던 가장 작은 차이는 추정하지 않았습니다.",
     "answer.worth": "실제 영상 {real}개를 받은 “{arm}” 방법은 “{reference}” 방법으로 환산하면 실제 영상 수 {worth}에 "
     "해당합니다",
-    "answer.worth_ends": "95 % 신뢰구간 {ends}",
+    "answer.worth_ends": " (95 % 신뢰구간 {ends})",
+    "answer.worth_open": " (95 % 신뢰구간 {ends}, 받은 {real}개가 그 안에 있으므로 가치가 없을 수도 있음)",
     "endpoint": "일차 평가변수:",
     "endpoint.pair": "{subject}의 {metric}, “{arm}” 빼기 “{reference}”",
     "endpoint.ratio": "비율 {ratio}",

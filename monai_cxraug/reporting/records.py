@@ -286,6 +286,14 @@ class Exchanged:
     bootstrap_high: float | None = None
     bootstrap_high_censored: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the interval holds the number of real images that the arm had: it may be worth nothing."""
+        if self.low is None or self.high is None:
+            return True
+        above = self.low_censored == "below" or (self.low_censored is None and self.low <= self.real)
+        return above and (self.high_censored == "above" or (self.high_censored is None and self.high >= self.real))
+
 
 @dataclass(frozen=True)
 class ExchangeCurve:

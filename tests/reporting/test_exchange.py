@@ -15,7 +15,7 @@ import pytest
 from monai_cxraug.reporting.exchange import exchange_part
 from monai_cxraug.reporting.language import ENGLISH
 from monai_cxraug.reporting.plots import SMALL
-from monai_cxraug.reporting.records import load_results
+from monai_cxraug.reporting.records import Exchanged, load_results
 from monai_cxraug.reporting.report import write_report
 from tests.reporting.test_grid import cells, raw
 
@@ -131,8 +131,36 @@ def test_a_reference_that_does_not_rise_is_said(topped: Path, edit: Edit, change
 def test_the_answer_says_what_the_endpoints_arm_is_worth(topped: Path, edit: Edit) -> None:
     words = "Given 50 real images, “infogan” does as well as “plain” with 122 real images (95 % interval 61–244)."
     assert words in write_report(topped).read_text()
+
+    def widen(document: dict[str, Any]) -> None:
+        row = next(row for row in document["exchange"] if (row["arm"], row["real"]) == ("infogan", 50))
+        row.update(low=10.0, low_censored="below")
+
+    edit("results", widen)
+    opened = "(95 % interval ≤ 244, which holds the 50 that it was given: it may be worth nothing)."
+    assert opened in write_report(topped).read_text()
     edit("results", lambda document: document["exchange_curves"][0].update(interval=[-0.01, 0.2]))
     assert "Given 50 real images" not in write_report(topped).read_text()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_open"),
+    [
+        ((20, None), (80, None), True),
+        ((50, None), (80, None), True),
+        ((51, None), (80, None), False),
+        ((10, "below"), (49, None), False),
+        ((10, "below"), (300, "above"), True),
+        ((10, "below"), (10, "below"), False),
+        ((300, "above"), (300, "above"), False),
+        ((None, None), (None, None), True),
+    ],
+)
+def test_an_interval_that_holds_the_arms_own_number_is_open(
+    low: tuple[float | None, str | None], high: tuple[float | None, str | None], is_open: bool
+) -> None:
+    ends = {"low": low[0], "low_censored": low[1], "high": high[0], "high_censored": high[1]}
+    assert Exchanged("gan", "plain", "Edema", 50, **ends).is_open == is_open  # type: ignore[arg-type]
 
 
 def test_no_figure_and_no_table_without_a_rate(topped: Path, edit: Edit) -> None:
