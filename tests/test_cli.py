@@ -545,7 +545,7 @@ def prepared(folder: Path) -> Path:
             "sample {0}/generator --finding Edema --n 0 --out {0}/out",
             "n: must be a whole number of at least 1",
         ),
-        ("sample {0}/cell --finding Edema --n 2 --out {0}/out", "must be a pggan or infogan or dcgan or fastgan; found"),
+        ("sample {0}/cell --finding Edema --n 2 --out {0}/out", "must be a pggan or infogan or dcgan or fastgan"),
         ("predict {0}/generator --images {0} --out {0}/out", "model.pt: must be a classifier; found pggan"),
         ("predict {0}/cell --images {0}/none --out {0}/out", "{0}/none: "),
     ],
