@@ -237,6 +237,14 @@ def test_running_statistics_are_averaged_with_the_weights() -> None:
     assert trainer.discriminator.norm.num_batches_tracked.item() == 30  # real, fake; fake again for the generator
 
 
+def test_processes_average_running_statistics_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    averaged: list[Any] = []
+    monkeypatch.setattr("monai_cxraug.engines.gan.average_buffers", averaged.append)
+    trainer = make_trainer()
+    trainer.run()
+    assert averaged == [trainer.generator, trainer.discriminator] * 10
+
+
 def test_a_batch_of_another_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="must end at the generator's resolution"):
         make_trainer(schedule=FixedSchedule(32, 40, 4))

@@ -126,6 +126,7 @@ def test_seeds_streams_and_images_are_unlike_each_other() -> None:
         draw_latents(0, 0, 1, 512, LABELS)[0],
         draw_latents(0, 0, 1, 512, CENTRE)[0],
     ]
+    assert len({LATENTS, LABELS, CENTRE, CODES}) == 4
     likeness = torch.corrcoef(torch.stack(drawn)) - torch.eye(5)
     assert likeness.abs().max() < 0.2
 
