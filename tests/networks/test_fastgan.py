@@ -208,8 +208,8 @@ def test_the_discriminator_and_its_decoders_are_the_formula() -> None:
     expected = conv(w, "score", layer(w, "mix", x8)).mean(dim=(1, 2, 3))
     scores, encoding = critic.judge(images)
     torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-10)
-    chance = torch.tensor([0.0, 0.5, 0.999])  # of 9 x 9 places: the first, the middle, the last
-    corners = [(0, 0), (4, 4), (8, 8)]
+    chance = torch.tensor([0.0, 0.3, 0.999])  # of 9 x 9 places: the first, number 24, the last
+    corners = [(0, 0), (2, 6), (8, 8)]
     (whole, wanted), (part, wanted_part) = critic.redraw(images, encoding, chance)
     assert torch.equal(wanted, images)
     torch.testing.assert_close(whole, draw(w, "whole", x8, 2), rtol=1e-9, atol=1e-10)
@@ -280,10 +280,10 @@ def test_the_part_is_drawn_from_its_own_features_alone() -> None:
     critic = make()[1]
     fine = torch.randn(1, 8, 16, 16, requires_grad=True)
     encoding = Encoding(fine, torch.randn(1, 16, 8, 8))
-    part, _ = critic.redraw(torch.rand(1, 1, 32, 32), encoding, torch.tensor([1 / 81 * 20.5]))[1]  # row 2, column 2
+    part, _ = critic.redraw(torch.rand(1, 1, 32, 32), encoding, torch.tensor([0.3]))[1]  # row 2, column 6
     part.sum().backward()
     touched = fine.grad[0].abs().sum(dim=0) > 0
-    assert touched[2:10, 2:10].all()
+    assert touched[2:10, 6:14].all()
     assert touched.sum() == 64
 
 
