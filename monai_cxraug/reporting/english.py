@@ -229,8 +229,8 @@ WORDS: Final[dict[str, str]] = {
     "grid.columns": "Real images of {finding} in training",
     "grid.best": "better than every other arm of its column",
     "grid.reported": "reported",
-    "grid.note": "Real images of {finding} are cut to each number; all other training images stay. Means over "
-    "{seeds} seeds, and under them 95 % intervals over patients and seeds.",
+    "grid.note": "Real images of {finding} are cut to each number; all other training images stay. Means over the "
+    "seeds ({seeds}), and under them 95 % intervals over patients and seeds.",
     "grid.total": "Arms that add images fill up to {total}, and have no cell where there is nothing to add.",
     "grid.winner": "▲: shown to be better than every other arm of its column: in AUROC by each paired comparison, "
     "adjusted by Holm, in the rates by an interval above all others. A column without it has no winner, whichever "

@@ -367,12 +367,13 @@ class Results:
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """A synthetic set that the plan asks for."""
+    """A synthetic set that the plan asks for, and the judges that accept its images or reject them."""
 
     id: str
     generator: str
     finding: str
     n: int
+    judges: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -95,11 +95,12 @@ def _memorised(results: Results, plan: Plan | None, say: Language) -> Markup:
     if scale is None or plan is None:
         return Markup("")
     made_by = {one.id: one for one in plan.generators}
+    screened = {one.id for one in plan.synthetic if one.judges}
     together: dict[tuple[str, int], list[Made]] = {}
     for one in results.synthetic:
         count = scale.count(made_by[one.generator].fraction) if one.generator in made_by else None
         if count is not None and one.audit.get("near") is not None:
-            kind = made_by[one.generator].made_by + "+screened" * (one.acceptance_rate is not None)
+            kind = made_by[one.generator].made_by + "+screened" * (one.id in screened)
             together.setdefault((kind, count), []).append(one)
     if not together:
         return Markup("")

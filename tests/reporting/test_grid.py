@@ -278,7 +278,7 @@ def test_near_copies_by_generator_and_number(topped: Path) -> None:
 
 
 def test_screened_and_filtered_sets_have_lines_of_their_own(topped: Path, edit: Edit) -> None:
-    edit("results", lambda document: document["synthetic"][0].update(acceptance_rate=0.5))
+    edit("plan", lambda plan: plan["synthetic"][0].update(judges=["judge0of1"]))
     edit("plan", lambda plan: plan["generators"][1].update(filtered=True))
     assert [row[0] for row in near(topped)[2:]] == ["gan+screened", "filtered_gan", "gan", "infogan"]
 
