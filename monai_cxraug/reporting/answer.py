@@ -70,6 +70,8 @@ def _numbers(results: Results, primary: Primary, patients: int | None, say: Lang
     ]
     if primary.bootstrap_interval:
         facts.insert(2, (say("head.bootstrap"), words.minus(bracket(primary.bootstrap_interval))))
+    if primary.p_holm not in (None, primary.p):  # the verdict goes by it
+        facts.append((say("head.p_holm"), p_value(primary.p_holm)))
     if primary.detectable is not None:
         facts.append((say("head.detectable"), number(primary.detectable)))
     if counted:
