@@ -130,6 +130,12 @@ INFOGAN = Bundle(
 EACH = pytest.mark.parametrize(
     "bundle", [CLASSIFIER, GENERATOR, DISTORTER, RESOLVER, INFOGAN], ids=lambda bundle: bundle.name
 )
+#: four processes a bundle: one bundle at every change, the others with the slow tests.
+EACH_ONE_FAST = pytest.mark.parametrize(
+    "bundle",
+    [CLASSIFIER, *(pytest.param(one, marks=pytest.mark.slow) for one in (GENERATOR, DISTORTER, RESOLVER, INFOGAN))],
+    ids=lambda bundle: bundle.name,
+)
 
 
 def train(bundle: Bundle, out: Path, manifest: Path, **changes: Any) -> None:
@@ -240,7 +246,7 @@ def check_distorter(out: Path, inference: Path) -> None:
     assert {row["original"] + "+" + row["distortion"] for row in rows} == {row["image"] for row in rows}
 
 
-@EACH
+@EACH_ONE_FAST
 def test_killed_stopped_and_interrupted_training_ends_as_if_nothing_happened(
     bundle: Bundle, start: Start, manifest: Path, tmp_path: Path
 ) -> None:
