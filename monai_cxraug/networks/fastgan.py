@@ -307,8 +307,7 @@ class FastDiscriminator(nn.Module):
             areas to at most 16 times the side of the features that they were drawn from.
         """
         half = encoding.fine.shape[-1] // 2  # the part's side in features, and the most that it lies from an edge
-        places = (half + 1) ** 2
-        chosen = (chance * places).long().clamp(max=places - 1)  # just below 1 rounds up
+        chosen = (chance * (half + 1) ** 2).long()
         corners = torch.stack([chosen // (half + 1), chosen % (half + 1)], dim=1)  # [N, 2], row and column
         parts = cut_halves(images, corners * (self.resolution // (2 * half)))
         drawn = self.whole(encoding.coarse), self.detail(cut_halves(encoding.fine, corners))

@@ -243,7 +243,7 @@ def test_every_place_is_equally_likely_and_none_lies_outside() -> None:
     found, counts = corners.unique(return_counts=True)
     assert found.tolist() == [float(2 * i * 16 + 2 * j) for i in range(5) for j in range(5)]
     assert (counts == 36).all()
-    last = torch.full((900,), 1 - 2**-24)  # the largest that torch.rand gives; multiplied it rounds up
+    last = torch.full((900,), 1 - 2**-24)  # the largest that torch.rand gives
     assert (critic.redraw(ramp, encoding, last)[1][1][:, 0, 0, 0] == 8 * 16 + 8).all()
 
 
