@@ -85,8 +85,8 @@ class EvaluateResolver:
         Returns:
             ``methods``: for each way ``psnr`` (dB), ``ssim`` (Wang et al. 2004; MONAI's, windows of 11 px) and
             ``sharpness`` (mean absolute difference of neighbouring pixels, over that of the original: 1 is as sharp, or
-            as noisy), each ``{"mean", "low", "high"}``; ``gains``: the network's mean less that of each other way, on
-            the same images. Means are over images.
+            as noisy), each ``{"mean", "low", "high"}``; ``gains``: for each network its mean less that of each other
+            way, on the same images. Means are over images.
 
         Raises:
             LeakageError: a network saw a patient of these images.
@@ -103,9 +103,12 @@ class EvaluateResolver:
         weights = patient_weights(patients, self.replicates, np.random.default_rng(self.seed)).astype(np.float64)
         methods = {name: _summaries(found, weights) for name, found in values.items()}
         gains = {
-            name: _summaries({measure: values[OURS][measure] - found[measure] for measure in MEASURES}, weights)
-            for name, found in values.items()
-            if name != OURS
+            network: {
+                name: _summaries({measure: values[network][measure] - found[measure] for measure in MEASURES}, weights)
+                for name, found in values.items()
+                if name != network
+            }
+            for network in resolvers
         }
         about = {
             "networks": {name: resolver.provenance()["sha256"] for name, resolver in resolvers.items()},
