@@ -53,8 +53,9 @@ def test_few_images_train_with_augmentation(manifest: Path, tmp_path: Path) -> N
 
 
 def test_a_limit_cuts_what_is_learnt_and_who_is_seen(manifest: Path, tmp_path: Path) -> None:
-    about = load_model(train(manifest, tmp_path, finding="Edema", limit={"Edema": 3}, fraction_seed=1)).about
-    rows = PackRows(manifest, "train", having="Edema", limit={"Edema": 3}, fraction_seed=1)
+    cut = {"limit": {"Edema": 3}, "fraction_seed": 1}
+    about = load_model(train(manifest, tmp_path, finding="Edema", batch_size=2, **cut)).about
+    rows = PackRows(manifest, "train", having="Edema", **cut)
     assert (about["images"], about["patients_seen"]) == (3, sorted(rows.patients()))
 
 

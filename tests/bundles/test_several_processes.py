@@ -153,6 +153,7 @@ def checkpoint_of_start(manifest: Path, extra: Path, folder: Path) -> dict[str, 
     """The generator before its training."""
     parser = ConfigParser()
     parser.read_config([BUNDLES / "chest_xray_pggan" / "configs" / "train.json", extra])
+    parser["manifest"] = str(manifest)
     torch.manual_seed(0)
     found: dict[str, Tensor] = parser.get_parsed_content("network_def").state_dict()
     return found
