@@ -6,17 +6,14 @@ that it knows by heart.
 
 What differs from the paper: sides are s * 2^k pixels with s from 4 to 7 (the paper: 256 to 1024), and links between
 resolutions are shorter where there are few. Nothing is added to features by chance: an image is a function of its
-latent. The discriminator normalises each image's features by themselves where the paper's takes a batch's, so that
-images of a batch do not decide about each other (without any, its scores grow too slowly to teach); its score is the
-mean over places of what the paper scores one by one; and it looks at the image once, not at a shrunk one besides.
+latent. The discriminator's score is the mean over places of what the paper scores one by one, and it looks at the image
+once, not at a shrunk one besides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +25,6 @@ from monai_cxraug.networks.latents import normalise_latent
 from monai_cxraug.networks.layers import halve, leaky
 from monai_cxraug.networks.spectral import SpectralConv2d, SpectralLinear, SpectralUpConv2d
 
-#: a layer of normalisation for so many channels.
-Normalisation = Callable[[int], nn.Module]
 #: channels at s, 2s, 4s, ... pixels in units of ``width``: from the paper's 4 px to its 1024 px.
 _MULTIPLES: Final = (16, 8, 4, 2, 2, 1, 1 / 2, 1 / 4, 1 / 8)
 #: doublings that a link of the generator and halvings that one of the discriminator spans at most, the paper's numbers.
@@ -80,12 +75,12 @@ class SkipExcitation(nn.Module):
 
 
 class _Up(nn.Module):
-    """Double the resolution by one convolution, normalisation and a gated linear unit."""
+    """Double the resolution by one convolution, batch normalisation and a gated linear unit."""
 
-    def __init__(self, in_width: int, width: int, normalise: Normalisation) -> None:
+    def __init__(self, in_width: int, width: int) -> None:
         super().__init__()
         self.conv = SpectralUpConv2d(in_width, 2 * width, bias=False)
-        self.norm = normalise(2 * width)
+        self.norm = nn.BatchNorm2d(2 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = F.glu(self.norm(self.conv(x)), dim=1)
@@ -128,7 +123,7 @@ class FastGenerator(nn.Module):
         # a transposed convolution of a single pixel is a dense layer
         self.dense = SpectralLinear(latent_size, 2 * widths[0] * self.side**2, bias=False)
         self.norm = nn.BatchNorm2d(2 * widths[0])
-        self.blocks = nn.ModuleList([_Up(*pair, nn.BatchNorm2d) for pair in pairwise(widths)])
+        self.blocks = nn.ModuleList([_Up(*pair) for pair in pairwise(widths)])
         self.links = links_of(doublings, _GENERATOR_SPAN)
         self.gates = nn.ModuleList([SkipExcitation(self.side, widths[low], widths[high]) for low, high in self.links])
         self.to_image = SpectralConv2d(widths[-1], channels, 3, padding=1)
@@ -163,8 +158,7 @@ class FastGenerator(nn.Module):
 # --- discriminator (section 3.2, figure 4) ---
 
 
-@dataclass(frozen=True)
-class Encoding:
+class Encoding(NamedTuple):
     """Features of images from which a discriminator's decoders draw them again, with s the smallest side.
 
     Args:
@@ -175,18 +169,14 @@ class Encoding:
     fine: Tensor
     coarse: Tensor
 
-    def __getitem__(self, rows: slice) -> Encoding:
-        """Those of some of the images."""
-        return Encoding(self.fine[rows], self.coarse[rows])
-
 
 class _Layer(nn.Module):
-    """Convolution, normalisation of each image by itself, leaky ReLU."""
+    """Convolution, batch normalisation, leaky ReLU."""
 
     def __init__(self, in_width: int, width: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
         self.conv = SpectralConv2d(in_width, width, kernel, stride, padding, bias=False)
-        self.norm = _by_image(width)
+        self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         return leaky(self.norm(self.conv(x)))
@@ -210,7 +200,7 @@ class _Decoder(nn.Module):
 
     def __init__(self, widths: list[int], channels: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(_Up(*pair, _by_image) for pair in pairwise(widths)))
+        self.blocks = nn.Sequential(*(_Up(*pair) for pair in pairwise(widths)))
         self.to_image = SpectralConv2d(widths[-1], channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -221,7 +211,7 @@ class _Decoder(nn.Module):
 class FastDiscriminator(nn.Module):
     """Image to score, higher for real, and features from which it can draw the image again.
 
-    The border maps the package's [0, 1] to [-1, 1]. Images of a batch do not depend on each other.
+    The border maps the package's [0, 1] to [-1, 1].
 
     Args:
         resolution: side in pixels, s * 2^k with s from 4 to 7 and k from 2 to 8.
@@ -231,6 +221,8 @@ class FastDiscriminator(nn.Module):
     Raises:
         ConfigError: an argument is out of range.
     """
+
+    batch_statistics = True
 
     def __init__(self, resolution: int = 64, channels: int = 1, width: int = 64) -> None:
         super().__init__()
@@ -313,11 +305,6 @@ class FastDiscriminator(nn.Module):
         drawn = self.whole(encoding.coarse), self.detail(cut_halves(encoding.fine, corners))
         pairs = zip(drawn, (images, parts), strict=True)
         return [(made, F.avg_pool2d(wanted, wanted.shape[-1] // made.shape[-1])) for made, wanted in pairs]
-
-
-def _by_image(width: int) -> nn.GroupNorm:
-    """Normalisation of all features of an image together (Wu and He 2018, arXiv 1803.08494, with one group)."""
-    return nn.GroupNorm(1, width)
 
 
 def cut_halves(images: Tensor, corners: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def test_the_loss_is_what_numpy_says(weight: float, edges: float) -> None:
 
 
 def test_parts_add_up_to_the_whole(critic: FastDiscriminator) -> None:
-    task, batch = ReconstructionTask(critic, edges=1.0), make_batch(6)
+    task, batch = ReconstructionTask(critic.eval(), edges=1.0), make_batch(6)
     with torch.no_grad():
         real = judged(critic, batch.real)
         whole = task.critic(real, real, batch)[0]  # type: ignore[index]
