@@ -24,6 +24,7 @@ Fit = Literal["pad", "squash", "crop"]
 #: Steps of brightness between black and white; 2^27 pixels of 2^26 steps still sum below 2^53.
 STEPS = 2**26
 _MOST_PIXELS = 2**27
+_MOST_CHANNELS = 4
 
 
 @lru_cache(maxsize=64)
@@ -148,7 +149,7 @@ def average_table(stored: NDArray[Any], table: Image, height: int, width: int) -
     Raises:
         InputError: the picture or the table is not as described.
     """
-    if stored.ndim == 3:
+    if _coloured(stored):
         channels = [average_table(channel, table, height, width) for channel in np.moveaxis(stored, 2, 0)]
         return np.stack(channels, axis=2)
     if stored.dtype not in (np.uint8, np.uint16):
@@ -178,7 +179,7 @@ def resize_area(image: Image, height: int, width: int) -> Image:
     Raises:
         InputError: the picture is not as described.
     """
-    if image.ndim == 3:
+    if _coloured(image):
         return np.stack([resize_area(channel, height, width) for channel in np.moveaxis(image, 2, 0)], axis=2)
     _require_picture(image, height, width)
     extent = float(max(image.max(), -image.min()))
@@ -190,9 +191,14 @@ def resize_area(image: Image, height: int, width: int) -> Image:
     return _average(lambda first, last: np.rint(image[first:last] * scale), image.shape, height, width, scale)
 
 
+def _coloured(picture: NDArray[Any]) -> bool:
+    """Whether a picture has channels; a stack of pictures ``[N, H, W]`` is not taken for one."""
+    return picture.ndim == 3 and 1 <= picture.shape[2] <= _MOST_CHANNELS
+
+
 def _require_picture(picture: NDArray[Any], height: int, width: int) -> None:
     if picture.ndim != 2 or not 0 < picture.size <= _MOST_PIXELS:
-        raise InputError("picture", f"must be [H, W] with 1 to {_MOST_PIXELS} pixels", picture.shape)
+        raise InputError("picture", f"must be [H, W] or [H, W, C] with 1 to {_MOST_PIXELS} pixels and at most {_MOST_CHANNELS} channels", picture.shape)
     if height < 1 or width < 1:
         raise InputError("size", "must be at least 1", (height, width))
 
