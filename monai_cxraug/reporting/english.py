@@ -360,7 +360,7 @@ WORDS: Final[dict[str, str]] = {
     "training.note": "One line a network (seed, fraction, ratio), from the event files that TensorBoard shows. Every "
     "budget was fixed beforehand, and the last averaged weights were used. Losses of different arms weigh images "
     "differently and are not comparable in height.",
-    "maps.note": "Each radiograph as the network sees it and, on its right, under its class activation map "
+    "maps.note": "Each image as the network sees it and, on its right, under its class activation map "
     "(Grad-CAM): orange where the evidence for the finding came from. Chosen by what the network said, not by hand. A "
     "map does not outline the finding; every map has its own scale; and it is no finer than the {places} places of "
     "the layer that it was made from. The number is the probability.",
@@ -410,8 +410,8 @@ WORDS: Final[dict[str, str]] = {
     "card.version": "Software",
     "card.date": "Date",
     "card.kind": "Kind",
-    "card.kind.text": "Convolutional networks that give a probability of each finding on a chest radiograph; "
-    "generators of synthetic radiographs where arms use them.",
+    "card.kind.text": "Convolutional networks that give a probability of each finding on an image; "
+    "generators of synthetic images where arms use them.",
     "card.findings": "Findings",
     "card.budget": "Training budget",
     "card.licence": "Licence",
@@ -441,7 +441,7 @@ WORDS: Final[dict[str, str]] = {
     "card.parts": "By group",
     "card.ethics": "Ethical considerations",
     "card.people": "Patients",
-    "card.people.text": "Radiographs of people. No patient is in two of training, validation and test images.",
+    "card.people.text": "Images of people. No patient is in two of training, validation and test images.",
     "card.copies": "Memorisation",
     "card.consent": "Consent and approval",
     "card.caveats": "Caveats and recommendations",
