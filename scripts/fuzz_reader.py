@@ -1,11 +1,12 @@
 """Feed the reader mutated and truncated files; count what comes out.
 
-    python scripts/fuzz_reader.py --files 100000 --out fuzz.json                 # generated files
-    CXRAUG_DATA=/data python scripts/fuzz_reader.py --files 100000 --out fuzz.json   # and real ones below /data
+    python -m scripts.fuzz_reader --files 100000 --out fuzz.json                 # generated files
+    CXRAUG_DATA=/data python -m scripts.fuzz_reader --files 100000 --out fuzz.json   # and real ones below /data
 
 Every file is a pure function of (seed, number). It is read in a process of its own kind: one that dies, hangs or asks
 for more memory than allowed is counted, the file is kept under ``--keep``, and the run goes on. An image is checked
-against what its own header says. The exit status is 1 when anything but an image or a refusal came out.
+against what its own header says. Every third file is read in colour too: both readings must agree in the refusal, or in
+size and in the grey of the colours. The exit status is 1 when anything but an image or a refusal came out.
 """
 
 from __future__ import annotations
@@ -17,24 +18,31 @@ import os
 import re
 import resource
 import sys
-import tempfile
 import time
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from scripts.fuzz_seeds import collect_seeds
+
+if TYPE_CHECKING:
+    from monai_cxraug.data.readers import DicomPolicy, Radiograph
 
 Mutation = Callable[[np.random.Generator, bytearray], bytearray]
 
 SLOWEST = 30.0  # seconds for one small file; more is a hang
 MEMORY = 6 * 2**30  # address space of a reading process
-_LARGEST_SEED = 700_000  # bytes; larger files only take longer
 _GOOD = ("image", "refused", "dropped")
+_FLAT = "must show more than one grey value"
+_COLOUR_DICOM = "a DICOM image among pictures in colour must be grey"
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_MOST_OFF = 2.0  # steps: opacity is rounded before the luma in one reading, after it in the other
 
 
 @dataclass(frozen=True)
@@ -167,134 +175,72 @@ def mutate(seeds: Sequence[bytes], seed: int, number: int) -> tuple[bytes, str]:
     return bytes(data), name
 
 
-# --- seeds ---
-
-
-def collect_seeds(folder: Path) -> list[bytes]:
-    """Generated files in every format, and real ones below ``CXRAUG_DATA`` where that is set."""
-    files = [path.read_bytes() for path in write_seeds(folder)]
-    root = os.environ.get("CXRAUG_DATA")
-    if root:
-        real = [*sorted(Path(root, "dicom").glob("*.dcm")), *sorted(Path(root, "nih_originals").glob("*.png"))[:2]]
-        files += [path.read_bytes() for path in real if path.stat().st_size <= _LARGEST_SEED]
-        for archive in ("nih_64.zip", "kermany_224.zip"):
-            if (path := Path(root, archive)).exists():
-                files += _pictures(path, 4)
-    return files
-
-
-def _pictures(archive: Path, count: int) -> list[bytes]:
-    with zipfile.ZipFile(archive) as opened:
-        names = [name for name in opened.namelist() if name.lower().endswith((".png", ".jpeg"))]
-        return [opened.read(name) for name in names[:count]]
-
-
-def write_seeds(folder: Path) -> list[Path]:
-    """Write small pictures in every picture format, NIfTI and every DICOM transfer syntax that can be written here."""
-    import nibabel
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    ramp = np.add.outer(np.arange(60), np.arange(48)) * 30 + rng.integers(0, 200, (60, 48))
-    deep, grey = ramp.astype(np.uint16), (ramp // 16).clip(0, 255).astype(np.uint8)
-    colour = Image.fromarray(np.stack([grey, grey // 2, 255 - grey], axis=-1))
-    for name, picture in {
-        "grey": Image.fromarray(grey),
-        "deep": Image.fromarray(deep),
-        "rgb": colour,
-        "rgba": colour.convert("RGBA"),
-        "palette": colour.quantize(64),
-        "bits": Image.fromarray(grey > 90),
-    }.items():
-        picture.save(folder / f"{name}.png")
-        picture.save(folder / f"{name}.tif", compression=None if name == "deep" else "tiff_lzw")
-    Image.fromarray(grey).save(folder / "grey.jpg")
-    colour.save(folder / "rgb.jpg", quality=90, progressive=True)
-    for suffix in (".nii", ".nii.gz"):
-        nibabel.save(nibabel.Nifti1Image(deep.astype(np.int16), np.eye(4)), folder / f"deep{suffix}")
-    _write_dicom_seeds(folder, deep)
-    return sorted(folder.iterdir())
-
-
-def _write_dicom_seeds(folder: Path, pixels: np.ndarray) -> None:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.encaps import encapsulate
-
-    for uid, encode in _encoders().items():
-        meta, dataset = FileMetaDataset(), Dataset()
-        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = uid, "1.2.840.10008.5.1.4.1.1.1"
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3.4"
-        dataset.file_meta, dataset.SOPClassUID = meta, meta.MediaStorageSOPClassUID
-        dataset.Rows, dataset.Columns = pixels.shape
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-        dataset.WindowCenter, dataset.WindowWidth, dataset.PatientName = 1500, 3000, "Fuzz^Test"
-        encoded = encode(pixels) if encode else None
-        swapped = pixels.byteswap() if uid == "1.2.840.10008.1.2.2" else pixels
-        dataset.PixelData = encapsulate([encoded]) if encoded else swapped.tobytes()
-        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OW", encoded is not None
-        dataset.save_as(folder / f"{uid}.dcm", enforce_file_format=True)
-
-
-def _encoders() -> dict[str, Callable[[np.ndarray], bytes] | None]:
-    encoders: dict[str, Callable[[np.ndarray], bytes] | None] = dict.fromkeys(
-        ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
-    )
-    try:
-        import imagecodecs as codecs
-    except ImportError:
-        return encoders
-    extended = lambda pixels: bytes(codecs.jpeg8_encode(pixels, bitspersample=12, level=90))  # noqa: E731
-    lossless = lambda pixels: bytes(codecs.jpeg8_encode(pixels, bitspersample=12, lossless=True, predictor=1))  # noqa: E731
-    wavelet = lambda pixels: bytes(codecs.jpeg2k_encode(pixels, level=0, codecformat="j2k", reversible=True))  # noqa: E731
-    return encoders | {
-        "1.2.840.10008.1.2.4.51": extended,
-        "1.2.840.10008.1.2.4.57": lossless,
-        "1.2.840.10008.1.2.4.70": lossless,
-        "1.2.840.10008.1.2.4.80": lambda pixels: bytes(codecs.jpegls_encode(pixels)),
-        "1.2.840.10008.1.2.4.90": wavelet,
-    }
-
-
 # --- reading ---
 
 
-def read_one(data: bytes, patient: bool) -> Outcome:
+def read_one(data: bytes, patient: bool, colour: bool = False) -> Outcome:
     """Read a file as ``cxraug prepare`` would, and judge what came out.
 
     Args:
         data: the file.
         patient: keep what the default policy would leave out, so that decoders see more files.
+        colour: read it as ``prepare --colour`` would, and compare with the grey reading.
     """
-    from monai_cxraug.data.readers import read_radiograph
-    from monai_cxraug.data.readers.policy import DicomPolicy, DroppedImage
-    from monai_cxraug.errors import InputError
+    from monai_cxraug.data.readers import read_colour, read_radiograph
+    from monai_cxraug.data.readers.policy import DicomPolicy
 
     policy = DicomPolicy.keep_all() if patient else DicomPolicy()
+    outcome, grey = _attempt(read_radiograph, data, policy)
+    if not colour or outcome.kind in ("fault", "memory"):
+        return outcome
+    coloured, picture = _attempt(read_colour, data, policy)
+    if coloured.kind in _GOOD and (reason := _disagreement(outcome, grey, coloured, picture)):
+        return Outcome("disagreement", reason)
+    return coloured
+
+
+def _attempt(read: Callable[..., Radiograph], data: bytes, policy: DicomPolicy) -> tuple[Outcome, Radiograph | None]:
+    from monai_cxraug.data.readers.policy import DroppedImage
+    from monai_cxraug.errors import InputError
+
     try:
-        radiograph = read_radiograph(data, "fuzz", policy)
+        radiograph = read(data, "fuzz", policy)
     except DroppedImage as error:
-        return Outcome("dropped", error.rule)
+        return Outcome("dropped", error.rule), None
     except InputError as error:
-        return Outcome("refused", error.rule) if len(str(error)) < 2000 else Outcome("fault", "an endless message")
+        return Outcome("refused", error.rule) if len(str(error)) < 2000 else Outcome(
+            "fault", "an endless message"
+        ), None
     except MemoryError:
-        return Outcome("memory", "MemoryError")
+        return Outcome("memory", "MemoryError"), None
     except Exception as error:
-        return Outcome("fault", f"{type(error).__name__}: {error}")
-    return _judge(data, radiograph.stored, radiograph.resized(32))
+        return Outcome("fault", f"{type(error).__name__}: {error}"), None
+    return _judge(data, radiograph.stored, radiograph.resized(32)), radiograph
 
 
 def _judge(data: bytes, stored: np.ndarray, picture: np.ndarray) -> Outcome:
-    if stored.ndim != 2 or picture.shape != (32, 32) or not np.isfinite(picture).all():
-        return Outcome("fault", f"shape {stored.shape} or values not finite")
-    if picture.min() < 0 or picture.max() > 1:
+    if stored.shape[2:] not in ((), (3,)) or picture.shape != (32, 32, *stored.shape[2:]):
+        return Outcome("fault", f"shape {stored.shape}, resized {picture.shape}")
+    if not np.isfinite(picture).all() or picture.min() < 0 or picture.max() > 1:
         return Outcome("fault", f"values {picture.min()}..{picture.max()}")
-    if stored.min() == stored.max():
-        return Outcome("blank", f"every value is {stored.min()}")
+    if (stored == stored[0, 0]).all():
+        return Outcome("blank", f"every value is {stored[0, 0]}")
     wanted = declared_size(data)
-    if wanted and sorted(stored.shape) != sorted(wanted):  # a picture may be turned
+    if wanted and sorted(stored.shape[:2]) != sorted(wanted):  # a picture may be turned
         return Outcome("wrong size", f"{stored.shape} for {wanted}")
     return Outcome("image")
+
+
+def _disagreement(outcome: Outcome, grey: Radiograph | None, coloured: Outcome, picture: Radiograph | None) -> str:
+    """In words, where the readings in grey and in colour contradict each other; empty where they do not."""
+    if grey is None or picture is None:
+        alike = outcome.kind == coloured.kind and outcome.detail in (coloured.detail, _FLAT)
+        expected = alike or (outcome.detail == _FLAT and picture is not None) or coloured.detail == _COLOUR_DICOM
+        return "" if expected else f"grey: {outcome}, colour: {coloured}"
+    if grey.stored.shape != picture.stored.shape[:2] or grey.stored.dtype != picture.stored.dtype:
+        return f"grey {grey.stored.shape} {grey.stored.dtype}, colour {picture.stored.shape} {picture.stored.dtype}"
+    off = np.abs(picture.stored @ np.array(_LUMA) - grey.stored).max()
+    return f"the grey of the colours is off by {off:.2f}" if off > _MOST_OFF else ""
 
 
 def declared_size(data: bytes) -> tuple[int, int] | None:
@@ -314,6 +260,11 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def in_colour(number: int) -> bool:
+    """Whether the number-th file is read in colour too."""
+    return number % 3 == 0
+
+
 def work(pipe: Connection, seeds: list[bytes], seed: int) -> None:
     """Read numbers, send outcomes, until the pipe closes."""
     import warnings
@@ -329,7 +280,7 @@ def work(pipe: Connection, seeds: list[bytes], seed: int) -> None:
         except EOFError:
             return
         start = time.perf_counter()
-        outcome = read_one(mutate(seeds, seed, number)[0], patient=number % 4 > 0)
+        outcome = read_one(mutate(seeds, seed, number)[0], patient=number % 4 > 0, colour=in_colour(number))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         pipe.send((outcome, time.perf_counter() - start, peak))
 
@@ -393,15 +344,16 @@ def run(args: argparse.Namespace, seeds: list[bytes]) -> Iterator[tuple[int, Out
 def main() -> int:
     """Run, print the counts, write them, and keep the files behind every fault."""
     args = _parse()
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = collect_seeds(Path(folder))
+    seeds = list(collect_seeds().values())
     kinds: Counter[str] = Counter()
+    coloured: Counter[str] = Counter()
     by_mutation: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
     faults, slowest, peak, start = [], (0.0, -1), 0, time.monotonic()
     for number, outcome, seconds, memory in run(args, seeds):
         name = mutate(seeds, args.seed, number)[1]
         kinds[outcome.kind] += 1
+        coloured[outcome.kind] += in_colour(number)
         by_mutation.setdefault(name, Counter())[outcome.kind] += 1
         slowest, peak = max(slowest, (seconds, number)), max(peak, memory)
         if outcome.kind in ("refused", "dropped"):
@@ -417,6 +369,8 @@ def main() -> int:
         "first": args.first,
         "seeds": len(seeds),
         "outcomes": dict(kinds.most_common()),
+        "in_colour": dict((+coloured).most_common()),
+        "seconds": round(time.monotonic() - start),
         "slowest_seconds": round(slowest[0], 2),
         "slowest_number": slowest[1],
         "peak_mib": peak,
