@@ -108,6 +108,7 @@ def test_codes_of_a_set_can_be_fixed(manifest: Path, tmp_path: Path) -> None:
     assert provenance["codes"] == codes
 
 
+@pytest.mark.slow  # that of the progressive GAN runs at every change
 def test_fidelity_is_measured_while_training(manifest: Path, tmp_path: Path) -> None:
     for name, images in (("with", 64), ("without", 0)):
         train(manifest, tmp_path / name, fidelity_images=images, resolution=32)

@@ -132,6 +132,7 @@ def assert_same(first: dict[str, Any], second: dict[str, Any], *names: str) -> N
 # --- the generator ---
 
 
+@pytest.mark.slow
 def test_a_gan_of_two_processes_is_that_of_one(start: Start, manifest: Path, tmp_path: Path) -> None:
     extra = overlay(tmp_path, {**GAN, "total_images": 48})
     outs = {processes: tmp_path / str(processes) for processes in (1, 2)}
@@ -159,6 +160,7 @@ def checkpoint_of_start(manifest: Path, extra: Path, folder: Path) -> dict[str, 
     return found
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_ended(start: Start, manifest: Path, tmp_path: Path) -> None:
     for name, images, processes in (("half", 40, 2), ("half", 64, 1), ("whole", 64, 1)):
         # the same name for both lengths, since a checkpoint of other settings is refused
@@ -169,6 +171,7 @@ def test_one_process_goes_on_where_two_ended(start: Start, manifest: Path, tmp_p
     assert half["resume"]["images_seen"] == whole["resume"]["images_seen"] == 64
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_asked_to_stop_do_so_together(start: Start, manifest: Path, tmp_path: Path) -> None:
     extra = overlay(tmp_path, {**GAN, "total_images": 80_000, "epoch_length": 1000})
     run = start(command("chest_xray_pggan", extra, manifest, tmp_path, 2))
@@ -190,6 +193,7 @@ def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds
 # --- the network that distorts ---
 
 
+@pytest.mark.slow
 def test_a_distorter_of_two_processes_is_that_of_one(start: Start, manifest: Path, tmp_path: Path) -> None:
     extra = overlay(tmp_path, DISTORTION)
     outs = {processes: tmp_path / str(processes) for processes in (1, 2)}
@@ -207,6 +211,7 @@ def test_a_distorter_of_two_processes_is_that_of_one(start: Start, manifest: Pat
 # --- the network that enlarges ---
 
 
+@pytest.mark.slow
 def test_a_resolver_of_two_processes_is_that_of_one(start: Start, manifest: Path, tmp_path: Path) -> None:
     extra = overlay(tmp_path, RESOLUTION)
     outs = {processes: tmp_path / str(processes) for processes in (1, 2)}

@@ -31,7 +31,13 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "configs" / "experiments"
     [
         ("system_d_pneumonia_resnet50", "resnet50", [], 3),
         # VGG-16 is large: three of the eight arms
-        ("system_e_imbalance", "vgg16", ["arms=[plain, weighted_loss, undersampled+equalised]"], 3),
+        pytest.param(
+            "system_e_imbalance",
+            "vgg16",
+            ["arms=[plain, weighted_loss, undersampled+equalised]"],
+            3,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_smoke_run_trains_what_is_declared(
@@ -66,7 +72,9 @@ def test_a_smoke_run_trains_what_is_declared(
     ("name", "controls", "source", "architecture"),
     [
         ("system_a_nih_pggan", "controls_screened", "nih", "efficientnet_b1"),
-        ("system_b_chexpert_filters", "controls_filtered", "chexpert", "densenet121"),
+        pytest.param(
+            "system_b_chexpert_filters", "controls_filtered", "chexpert", "densenet121", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_systems_with_generators_run_with_every_control(

@@ -392,6 +392,7 @@ def test_the_snapshot_says_where_growth_stands(tmp_path: Path, here, measures, m
     torch.testing.assert_close(network(z, **saved[0]["growth"]), images[0])
 
 
+@pytest.mark.slow
 def test_a_whole_training_with_the_figures_themselves(tmp_path: Path) -> None:
     """The package's own measure, in its own process, on 16 px images of eight held-out patients."""
     rows = [{"image": str(k), "patient_id": f"P{k}", "split": "val", "source": "real"} for k in range(8)]

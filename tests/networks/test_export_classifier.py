@@ -13,9 +13,13 @@ from monai_cxraug.networks import export
 from monai_cxraug.networks.classifiers import ARCHITECTURES, Classifier
 from monai_cxraug.networks.export import export_onnx
 
+#: the bundle's own is exported at every change with the bundle.
+LARGE = ("densenet121", "vgg16")
+FAST_AND_SLOW = [pytest.param(one, marks=[pytest.mark.slow] * (one in LARGE)) for one in ARCHITECTURES]
+
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAST_AND_SLOW)
 def test_onnx_runtime_gives_the_same_logits_for_any_batch(architecture: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
