@@ -20,7 +20,7 @@ def split_patients(
 
     Args:
         patients: patient of each image.
-        labels: float32 ``[N, K]``, NaN unknown.
+        labels: float32 ``[N, K]``, NaN unknown; of equally rare findings the first one is dealt first.
         fractions: split name to its share; the shares sum to 1.
         seed: of the order in which patients are dealt.
 

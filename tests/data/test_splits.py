@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_cxraug.data.splits import choose_fraction, fold_patients, split_patients
@@ -157,3 +157,80 @@ def reference_split(patients: list[str], labels: np.ndarray, shares: dict[str, f
 def test_the_split_is_that_of_the_plain_rule(seed: int) -> None:
     patients, labels = population(seed, 60)
     assert split_patients(patients, labels, SHARES, seed) == reference_split(patients, labels, SHARES, seed)
+
+
+# --- any population ---
+
+
+@st.composite
+def populations(draw: st.DrawFn, findings: int | None = None) -> tuple[list[str], np.ndarray]:
+    """Patients of any name with one to five images each, labels 1, 0 and unknown by image."""
+    names = draw(st.lists(st.text(min_size=1, max_size=4), min_size=2, max_size=30, unique=True))
+    images = draw(st.lists(st.integers(1, 5), min_size=len(names), max_size=len(names)))
+    patients = [name.rstrip("\0") or "-" for name, count in zip(names, images, strict=True) for _ in range(count)]
+    columns = draw(st.integers(0, 4)) if findings is None else findings
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    labels = rng.choice([0, 1, np.nan], (len(patients), columns), p=[0.6, 0.3, 0.1])
+    return patients, labels.astype(np.float32)
+
+
+@st.composite
+def shares_to_ask(draw: st.DrawFn) -> dict[str, float]:
+    parts = draw(st.lists(st.integers(1, 10), min_size=1, max_size=5))
+    return {f"s{k}": part / sum(parts) for k, part in enumerate(parts)}
+
+
+def by_patient(patients: list[str], values: list[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for patient, value in zip(patients, values, strict=True):
+        found.setdefault(patient, set()).add(value)
+    return found
+
+
+@given(populations(), shares_to_ask(), st.integers(0, 2**31), st.randoms(use_true_random=False))
+def test_any_split_is_whole_by_patient_and_a_function_of_the_seed(population, shares, seed: int, random) -> None:
+    patients, labels = population
+    splits = split_patients(patients, labels, shares, seed)
+    assert all(len(found) == 1 for found in by_patient(patients, splits).values())
+    assert set(splits) <= set(shares)
+    order = list(range(len(patients)))
+    random.shuffle(order)
+    again = split_patients([patients[k] for k in order], labels[order], shares, seed)
+    assert again == [splits[k] for k in order]
+    # what a patient is called means nothing but the order of the patients
+    rank = {name: f"{place:04d}" for place, name in enumerate(sorted(set(patients)))}
+    assert split_patients([rank[name] for name in patients], labels, shares, seed) == splits
+
+
+@given(populations(findings=1), shares_to_ask(), st.integers(0, 2**31), st.booleans())
+def test_no_split_has_more_than_its_share_by_a_patient(population, shares, seed: int, shown: bool) -> None:
+    """Of a single finding, or of the images where there is none: the last patient dealt may go beyond, none after."""
+    patients, labels = population
+    counted = labels[:, 0] == 1 if shown else np.ones(len(patients), dtype=bool)
+    splits = np.array(split_patients(patients, labels if shown else labels[:, :0], shares, seed))
+    largest = max(Counter(np.array(patients)[counted].tolist()).values(), default=0)
+    for name, share in shares.items():
+        over = (counted & (splits == name)).sum() - share * counted.sum()
+        assert over <= largest + 1e-9
+        assert -over <= (len(shares) - 1) * largest + 1e-9  # what the others have too much
+
+
+@given(populations(), st.integers(2, 6), st.integers(0, 2**31))
+def test_folds_hold_every_patient_once_and_none_is_empty(population, folds: int, seed: int) -> None:
+    patients, labels = population
+    folds = min(folds, len(set(patients)))
+    if folds < 2:
+        return
+    dealt = fold_patients(patients, labels, folds, seed)
+    assert all(len(found) == 1 for found in by_patient(patients, dealt).values())
+    assert set(dealt) <= {str(fold) for fold in range(folds)}
+    assert dealt == fold_patients(patients, labels, folds, seed)
+
+
+@given(st.integers(2, 40), st.floats(0.01, 1), st.integers(0, 2**31))
+@settings(max_examples=50)
+def test_a_fraction_is_of_the_patients_whatever_they_are_called(count: int, fraction: float, seed: int) -> None:
+    plain = [f"P{k:03d}" for k in range(count)]
+    renamed = {name: f"한 {name}é" for name in plain}
+    chosen = choose_fraction(plain, fraction, seed)
+    assert choose_fraction([*renamed.values()], fraction, seed) == {renamed[name] for name in chosen}

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_cxraug.data.columns import Labels
 from monai_cxraug.data.sources.listing import Listing
 from monai_cxraug.data.splits import fold_patients, split_patients
 from monai_cxraug.errors import ConfigError
+from monai_cxraug.labels import CHEXPERT_FINDINGS, NIH_FINDINGS
 
 #: share of the images that become test where the source has no split at all.
 TEST_SHARE = 0.2
@@ -69,14 +71,22 @@ def add_folds(listing: Listing, folds: int, seed: int) -> Listing:
     pool = np.flatnonzero([row.get("split") in ("train", "val") for row in listing.rows])
     if not len(pool):
         raise ConfigError("folds", "need images of train or val", "none", "leave --folds out")
-    dealt = fold_patients(_patients(listing, pool), listing.labels[pool], folds, seed)
+    dealt = fold_patients(_patients(listing, pool), _labels(listing, pool), folds, seed)
     names = dict(zip(pool.tolist(), dealt, strict=True))
     rows = [{**row, "fold": names.get(number, "")} for number, row in enumerate(listing.rows)]
     return replace(listing, rows=rows, info={**listing.info, "folds": folds})
 
 
 def _deal(listing: Listing, rows: NDArray[np.int64], shares: dict[str, float], seed: int) -> list[str]:
-    return split_patients(_patients(listing, rows), listing.labels[rows], shares, seed)
+    return split_patients(_patients(listing, rows), _labels(listing, rows), shares, seed)
+
+
+def _labels(listing: Listing, rows: NDArray[np.int64]) -> Labels:
+    """Labels of the rows in an order that the names decide: equally rare findings are dealt in the order of columns."""
+    names = set(listing.findings)
+    order = next((known for known in (NIH_FINDINGS, CHEXPERT_FINDINGS) if names <= set(known)), sorted(names))
+    columns = [listing.findings.index(name) for name in order if name in names]
+    return listing.labels[np.ix_(rows, columns)]
 
 
 def _patients(listing: Listing, rows: NDArray[np.int64]) -> Sequence[str]:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monai_cxraug.data.files import FileRef
 from monai_cxraug.data.sources.arrangement import add_folds, arrange_splits
 from monai_cxraug.data.sources.listing import Listing
+from monai_cxraug.data.splits import split_patients
 from monai_cxraug.errors import ConfigError
+from monai_cxraug.labels import CHEXPERT_FINDINGS, NIH_FINDINGS
 
 
 def listing(splits: list[str], per_patient: int = 2, findings: int = 2, source: str = "real") -> Listing:
@@ -110,3 +114,35 @@ def test_folds_that_cannot_be(refuses) -> None:
         add_folds(listing(["test"] * 10), 2, 0)
     with refuses(ConfigError, "folds", "at most 5"):
         add_folds(listing(["train"] * 10), 6, 0)
+
+
+NAMES = [("A", "B", "C", "D"), ("b", "é", "가", "A"), NIH_FINDINGS[:4], NIH_FINDINGS[9:13], CHEXPERT_FINDINGS[2:6]]
+
+
+@given(st.data(), st.sampled_from(NAMES), st.integers(10, 60), st.integers(0, 2**31))
+@settings(max_examples=60)
+def test_the_order_of_a_tables_columns_means_nothing(
+    data: st.DataObject, names: tuple[str, ...], images: int, seed: int
+) -> None:
+    """Equally rare findings are common, and which of them is dealt first moves patients."""
+    rng = np.random.default_rng(seed)
+    rows = [{"image": f"{k}.png", "patient_id": f"P{k // 2}", "split": "", "source": "real"} for k in range(images)]
+    labels = np.float32(rng.choice([0, 1, np.nan], (images, len(names)), p=[0.8, 0.15, 0.05]))
+    files = [FileRef(Path("x"))] * images
+    order = data.draw(st.permutations(range(len(names))))
+    permuted = Listing(rows, files, tuple(names[k] for k in order), labels[:, order], 8)
+    done = [add_folds(arrange_splits(one, None, 3), 3, 3) for one in (Listing(rows, files, names, labels, 8), permuted)]
+    assert done[0].rows == done[1].rows
+    assert done[1].findings == permuted.findings
+
+
+@pytest.mark.parametrize("names", [NIH_FINDINGS, NIH_FINDINGS[::-1], CHEXPERT_FINDINGS])
+def test_a_known_vocabulary_is_dealt_in_its_own_order(names: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(5)
+    labels = (rng.random((200, len(names))) < 0.1).astype(np.float32)
+    rows = [{"image": f"{k}.png", "patient_id": f"P{k // 2}", "split": "", "source": "real"} for k in range(200)]
+    after = arrange_splits(Listing(rows, [FileRef(Path("x"))] * 200, names, labels, 8), 0.0, 1)
+    own = NIH_FINDINGS if set(names) == set(NIH_FINDINGS) else CHEXPERT_FINDINGS
+    in_order = labels[:, [names.index(name) for name in own]]
+    shares = {"train": 0.8, "test": 0.2}
+    assert splits_of(after) == split_patients([row["patient_id"] for row in rows], in_order, shares, 1)
