@@ -132,12 +132,33 @@ def test_fractional_weights_equal_scikit_learn(rate: float, levels: int) -> None
 def test_bad_tables_are_refused() -> None:
     with pytest.raises(InputError, match=r"both be \[n, K\]"):
         auroc_columns([0.1, 0.2], [0, 1])
+    with pytest.raises(InputError, match=r"both be \[n, K\].*\(2, 1\) and \(2, 2\)"):
+        auroc_columns([[0.1], [0.2]], [[0, 1], [1, 0]])
     with pytest.raises(InputError, match="finite"):
         auroc_columns([[np.nan]], [[1]])
+    with pytest.raises(InputError, match=r"\[B, 2\]"):
+        bootstrap_auroc([0.5, 0.6], [1, 0], [1, 1])
     with pytest.raises(LabelError):
         bootstrap_auroc_columns([[0.5]], [[3]], [[1]])
     with pytest.raises(InputError, match=r"\[B, 2\]"):
         bootstrap_auroc_columns([[0.5], [0.6]], [[1], [0]], [[1]])
+
+
+@pytest.mark.parametrize("kind", [object, np.float32, np.float16])
+def test_kinds_of_numbers(kind: type) -> None:
+    """Columns of a table with gaps come as objects, networks' scores in single precision or half of it."""
+    scores, labels = table()
+    scores = np.round(scores * 8) / 8  # exact in every kind
+    expected = auroc_columns(scores, labels)
+    given_scores, given_labels = scores.astype(kind), labels.astype(kind)
+    np.testing.assert_array_equal(auroc_columns(given_scores, given_labels), expected)
+    assert auroc_columns(given_scores, given_labels).dtype == np.float64
+    assert auroc(given_scores[:, 1], given_labels[:, 1]) == expected[1]
+
+
+def test_none_is_unknown() -> None:
+    assert auroc([0.1, 0.9, 0.5], np.array([0, 1, None], dtype=object)) == 1
+    assert auroc_columns([[0.1], [0.9], [0.5]], np.array([[0], [1], [None]], dtype=object)).tolist() == [1]
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

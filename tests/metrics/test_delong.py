@@ -104,6 +104,16 @@ def test_covariance_is_never_negative_and_the_order_means_nothing(seed: int) -> 
     np.testing.assert_allclose(moved[1], covariance, atol=1e-14)
 
 
+def test_kinds_of_numbers() -> None:
+    """Columns of a table with gaps come as objects; networks' scores in single precision."""
+    scores, labels, patients = sample(4)
+    expected = clustered_delong(scores, labels, patients)
+    for kind in (object, np.float32):
+        found = clustered_delong(scores.astype(kind), labels.astype(kind), patients)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_copies_of_an_image_add_nothing_to_what_is_known() -> None:
     scores, labels, patients = sample(2)
     thrice = clustered_delong(np.repeat(scores, 3, axis=0), np.repeat(labels, 3), np.repeat(patients, 3).tolist())
@@ -133,9 +143,13 @@ def test_influence_of_unknown_labels_and_of_one_class() -> None:
     found = measure_influence(scores, labels, owners, count)
     assert not found.parts[:, 5].any()
     assert found.parts.shape == (3, count, 3)
-    alone = measure_influence(scores, np.zeros(len(labels)), owners, count)
-    assert np.isnan(alone.areas).all()
-    assert not alone.parts.any()
+    for only in (0.0, 1.0, np.nan):
+        alone = measure_influence(scores, np.full(len(labels), only), owners, count)
+        assert np.isnan(alone.areas).all()
+        assert alone.areas.shape == (3,)
+        assert not alone.parts.any()
+        assert alone.parts.shape == (3, count, 3)
+        assert alone.carriers == (0, 0)
     assert np.isnan(delong(scores, np.r_[1, np.zeros(len(labels) - 1)])[1]).all()
 
 
@@ -145,6 +159,8 @@ def test_influence_of_unknown_labels_and_of_one_class() -> None:
         (np.zeros(4), np.zeros(4), range(4), InputError),
         (np.zeros((4, 1)), np.zeros(3), range(4), InputError),
         (np.zeros((4, 1)), np.zeros(4), range(3), InputError),
+        (np.zeros((4, 1)), np.zeros(3), range(3), InputError),
+        (np.array([[0.5, 0.5], [0.5, np.nan]]), np.array([0, 1]), range(2), InputError),
         (np.full((4, 1), np.inf), np.zeros(4), range(4), InputError),
         (np.zeros((4, 1)), np.array([0, 1, 2, 1]), range(4), LabelError),
     ],
