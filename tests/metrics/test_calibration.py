@@ -17,8 +17,11 @@ from monai_cxraug.metrics.calibration import (
     brier_score,
     calibration_error,
     fit_temperature,
+    known_pairs,
     log_loss,
     log_odds,
+    place_in_bins,
+    recalibrate,
 )
 
 
@@ -95,12 +98,114 @@ def test_the_calibration_error_is_the_definitions_sum_over_bins() -> None:
     assert np.isnan(calibration_error([0.5], [np.nan]))
 
 
+# --- recalibration ---
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_the_line_is_scikit_learns_logistic_regression(temperature: float, shift: float) -> None:
+    probs, labels = sample(temperature, 800)
+    probs = expit(logit(probs) + shift)
+    line = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000).fit(logit(probs)[:, None], labels)
+    found = recalibrate(np.append(probs, 0.5), np.append(labels, np.nan))
+    assert found.slope == pytest.approx(line.coef_[0, 0], rel=1e-4)
+    assert found.intercept == pytest.approx(line.intercept_[0], rel=1e-4, abs=1e-4)
+
+
+@settings(max_examples=80)
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=4, max_size=20))
+def test_the_line_is_where_the_likelihood_is_level_and_nan_where_it_never_is(rows: list[tuple[int, bool]]) -> None:
+    """Errors and errors times log-odds add up to nothing (Cox 1958); the two classes must overlap for that."""
+    steps, labels = np.array(rows, dtype=np.float64).T
+    probs = expit(1.5 * steps - 9)
+    found = recalibrate(probs, labels)
+    positive, negative = steps[labels == 1], steps[labels == 0]
+    overlap = len(positive) and len(negative) and positive.min() < negative.max() and negative.min() < positive.max()
+    if not overlap:
+        assert np.isnan(found).all()
+        return
+    odds = logit(probs)
+    error = expit(found.intercept + found.slope * odds) - labels
+    assert abs(error.sum()) < 1e-8
+    assert abs((error * odds).sum()) < 1e-7
+    best = log_loss(found.intercept + found.slope * odds, labels)
+    assert best <= log_loss(odds, labels) + 1e-12
+
+
+def test_one_image_far_off_does_not_throw_the_line_away() -> None:
+    """Newton's whole step would leave the hill here: it is halved until the loss falls."""
+    odds = np.array([-20.0, -0.1, 0.1, 20.0, -0.2, 0.2])
+    labels = np.array([1.0, 1, 0, 0, 0, 1])
+    found = recalibrate(expit(odds), labels)
+    grid = [log_loss(a + b * odds, labels) for a in np.linspace(-1, 1, 41) for b in np.linspace(-1, 1, 41)]
+    assert log_loss(found.intercept + found.slope * odds, labels) <= min(grid) + 1e-12
+    assert found.slope < 0
+
+
+def test_each_class_must_be_there_and_stand_on_both_sides_of_the_other() -> None:
+    for probs, labels in (
+        ([0.2, 0.9], [1, 1]),
+        ([0.2, 0.9], [0, 0]),
+        ([], []),
+        ([0.1, 0.4, 0.4, 0.8], [0, 0, 1, 1]),
+        ([0.1, 0.4, 0.4, 0.8], [1, 1, 0, 0]),
+        ([0.5, 0.5, 0.5], [0, 1, 1]),
+    ):
+        assert np.isnan(recalibrate(probs, labels)).all()
+    assert np.isfinite(recalibrate([0.1, 0.4, 0.6, 0.8], [0, 1, 0, 1])).all()
+
+
+# --- ends and bins ---
+
+
+def test_log_odds_end_at_a_billionth() -> None:
+    least = np.log(1e-9) - np.log1p(-1e-9)
+    np.testing.assert_allclose(log_odds([0.0, 1e-12, 1e-9, 1e-8]), [least, least, least, logit(1e-8)], rtol=1e-12)
+    np.testing.assert_allclose(log_odds([1.0, 1 - 1e-8]), [-least, logit(1 - 1e-8)], rtol=1e-7)
+    np.testing.assert_allclose(log_odds([0.25, 0.5, 0.9]), logit([0.25, 0.5, 0.9]), rtol=1e-12, atol=1e-15)
+    assert (COOLEST, HOTTEST) == (0.05, 20)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 15])
+def test_every_probability_has_a_bin_and_borders_belong_to_the_upper_one(bins: int) -> None:
+    places = place_in_bins((np.arange(bins) + 0.5) / bins, bins)
+    assert places.tolist() == list(range(bins))
+    assert place_in_bins(np.array([0.0, 1.0, 1 - 1e-9]), bins).tolist() == [0, bins - 1, bins - 1]
+    assert place_in_bins(np.array([0.5]), 2).tolist() == [1]
+
+
+def test_the_number_of_bins_is_that_asked_for() -> None:
+    probs, labels = [0.1, 0.45, 0.55, 0.9], [0, 1, 0, 1]
+    assert calibration_error(probs, labels, 1) == pytest.approx(0.0)
+    assert calibration_error(probs, labels, 2) == pytest.approx(0.225)
+    assert calibration_error(probs, labels, 4) == pytest.approx((0.1 + 0.55 + 0.55 + 0.1) / 4)
+    assert np.isnan(brier_score([0.5], [np.nan]))
+    assert np.isnan(brier_score([], []))
+
+
+@pytest.mark.parametrize("kind", [object, np.float32])
+def test_kinds_of_numbers(kind: type) -> None:
+    probs, labels = np.array([0.25, 0.5, 0.75, 1.0, 0.0]), np.array([0, 1, np.nan, 0, 1])
+    values, truth = known_pairs(probs.astype(kind), labels.astype(kind))
+    assert (values.tolist(), truth.tolist()) == ([0.25, 0.5, 1.0, 0.0], [0, 1, 0, 1])
+    assert values.dtype == truth.dtype == np.float64
+    np.testing.assert_array_equal(log_odds(probs.astype(kind)), log_odds(probs))
+    np.testing.assert_array_equal(at_temperature(probs.astype(kind), 2), at_temperature(probs, 2.0))
+    odds = log_odds(values)
+    assert log_loss(odds.astype(object), truth.astype(object)) == log_loss(odds, truth)
+    assert log_loss(odds, truth.astype(bool)) == log_loss(odds, truth)
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
         fit_temperature([1.2], [1])
     with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
         brier_score([np.nan], [1])
+    with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
+        known_pairs([0.5, -0.01], [1, 0])
     with pytest.raises(InputError, match=r"both be \[n\]"):
         fit_temperature([0.5, 0.5], [1])
+    with pytest.raises(InputError, match=r"both be \[n\]"):
+        known_pairs([[0.5], [0.5]], [[1], [0]])
     with pytest.raises(LabelError):
         fit_temperature([0.5], [2])
