@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import chi2, norm, t
 from sklearn.metrics import roc_auc_score
 
 from monai_cxraug.errors import InputError, LabelError
-from monai_cxraug.metrics import auroc, bootstrap_auroc, compare, estimate, patient_weights
+from monai_cxraug.metrics import auroc, bootstrap_auroc, compare, estimate, patient_weights, seed_weights
 from monai_cxraug.metrics.comparison import Spread
 from monai_cxraug.metrics.delong import clustered_delong
+from monai_cxraug.metrics.power import detectable_effect, hanley_mcneil
 
 Floats = NDArray[np.float64]
 
@@ -350,3 +353,162 @@ def test_a_difference_whose_spread_cannot_be_seen_has_no_interval() -> None:
     found = compare(labels[None], np.zeros((1, 14)), labels, [f"p{i}" for i in range(14)], 0)
     assert (found.difference, found.interval) == (0.5, None)
     assert math.isnan(found.p)
+
+
+# --- parts put together by hand ---
+
+
+def by_hand(values: Floats, parts: Floats) -> tuple[float, float, float]:
+    """Standard error, degrees of freedom and detectable difference as the docstrings have them, by loops."""
+    seeds = len(values)
+    products = np.array([[(parts[..., s] * parts[..., r]).sum() for r in range(seeds)] for s in range(seeds)])
+    shared = max(0.0, products[~np.eye(seeds, dtype=bool)].mean())
+    squares = np.array([(parts[:, p].mean(axis=-1) ** 2).sum() for p in range(parts.shape[1])])
+    patients = 3 * squares.sum() ** 2 / (squares**2).sum() if squares.any() else 3.0
+    between, images = values.var(ddof=1), max(0.0, np.trace(products) / seeds - shared)
+
+    def dof(apart: float) -> float:
+        return (shared + apart / seeds) ** 2 / (shared**2 / patients + (apart / seeds) ** 2 / (seeds - 1))
+
+    most = max(between * (seeds - 1) / chi2.median(seeds - 1), images)
+    if shared + between == 0:
+        return 0.0, math.nan, math.nan
+    detectable = detectable_effect(math.sqrt(shared + most / seeds), dof(most))
+    return math.sqrt(shared + between / seeds), dof(((seeds - 1) * between + images) / seeds), detectable
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 10_000), st.sampled_from([2, 3, 5]), st.sampled_from([0.0, 0.3, 3.0]), st.sampled_from([0.0, 1.0])
+)
+def test_the_spread_is_that_of_the_formulae(seed: int, seeds: int, between: float, shared: float) -> None:
+    rng = np.random.default_rng(seed)
+    parts = shared * rng.normal(size=(3, 7, 1)) + 0.5 * rng.normal(size=(3, 7, seeds))
+    values = between * rng.normal(size=seeds)
+    found = Spread.over_patients_and_seeds(values, parts)
+    assert (found.standard_error, found.dof, found.detectable) == pytest.approx(
+        by_hand(values, parts), rel=1e-9, nan_ok=True
+    )
+    if found.standard_error:
+        assert found.half_width() == pytest.approx(t.ppf(0.975, found.dof) * found.standard_error)
+        assert found.p(-0.3) == pytest.approx(2 * t.sf(0.3 / found.standard_error, found.dof))
+    alone = Spread.over_patients_and_seeds(values[:1], parts[..., :1])
+    squares = (parts[..., 0] ** 2).sum(axis=0)
+    assert alone.standard_error == pytest.approx(math.sqrt(squares.sum()))
+    assert alone.dof == pytest.approx(3 * squares.sum() ** 2 / (squares**2).sum())
+    assert alone.detectable == pytest.approx(detectable_effect(alone.standard_error, alone.dof))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_without_any_spread_there_is_none(seeds: int) -> None:
+    found = Spread.over_patients_and_seeds(np.full(seeds, 0.25), np.zeros((3, 5, seeds)))
+    assert found.standard_error == found.half_width() == 0
+    assert math.isnan(found.dof)
+    assert math.isnan(found.detectable)
+    assert found.p(0.0) == 1
+    assert math.isnan(found.p(0.1))
+
+
+def test_the_interval_of_an_arm_is_symmetric_in_log_odds() -> None:
+    scores, labels, patients = cohort(seeds=3, findings=1)
+    found = estimate(scores[..., 0], labels[:, 0], patients, 0)
+    odds = math.log(found.auroc / (1 - found.auroc))
+    half = t.ppf(0.975, found.dof) * found.standard_error / (found.auroc * (1 - found.auroc))
+    expected = tuple(1 / (1 + math.exp(-(odds + way * half))) for way in (-1, 1))
+    assert found.interval == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(3, 20), (20, 3), (5, 9)])
+def test_newcombes_end_solves_his_equation(positives: int, negatives: int) -> None:
+    labels = np.r_[np.ones(positives), np.zeros(negatives)]
+    low, high = estimate(labels[None], labels, [str(k) for k in range(len(labels))], 0).interval or (0, 0)
+    assert high == 1
+    assert (1 - low) ** 2 == pytest.approx(1.96**2 * hanley_mcneil(low, positives, negatives), rel=1e-6)
+    twice = estimate(np.tile(labels, 2)[None], np.tile(labels, 2), [str(k) for k in range(len(labels))] * 2, 0)
+    assert twice.interval == pytest.approx((low, high))  # patients count, not images
+
+
+def test_scores_that_say_nothing_have_an_area_of_one_half_and_no_spread() -> None:
+    labels = np.r_[np.ones(5), np.zeros(9)]
+    found = estimate(np.zeros((2, 14)), labels, [str(k) for k in range(14)], 0)
+    assert (found.auroc, found.interval, found.standard_error) == (0.5, (0.5, 0.5), 0)
+    assert math.isnan(found.dof)
+
+
+@pytest.mark.parametrize(("patients", "given"), [(2, False), (3, True)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_three_patients_of_each_class_are_needed(patients: int, given: bool, turned: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.ones(2 * patients), np.zeros(40)]
+    owners = [str(k // 2) for k in range(len(labels))]
+    labels = 1 - labels if turned else labels
+    scores = rng.normal(size=(2, 2, len(labels)))
+    found = compare(*scores, labels, owners, 0)
+    assert (found.interval is not None, not math.isnan(found.p)) == (given, given)
+    assert math.isnan(found.standard_error) == math.isnan(found.detectable) == math.isnan(found.dof) == (not given)
+    alone = estimate(scores[0], labels, owners, 0)
+    assert (alone.interval is not None) == given
+    assert math.isnan(alone.standard_error) == math.isnan(alone.dof) == (not given)
+    full = np.stack([np.tile([0.0, 1], len(labels) // 2), labels], axis=1)  # the finding that has the fewest decides
+    macro = compare(np.repeat(scores[0, ..., None], 2, 2), np.repeat(scores[1, ..., None], 2, 2), full, owners, 0)
+    assert (macro.interval is not None) == given
+
+
+def test_intervals_of_differences_end_at_one() -> None:
+    labels = np.r_[np.ones(4), np.zeros(4)]
+    good, bad = labels + np.array([0, 0, 0, -1.5, 0, 0, 0, 0]), -labels
+    patients = [str(k) for k in range(8)]
+    there, back = (
+        compare(good[None], bad[None], labels, patients, 0),
+        compare(bad[None], good[None], labels, patients, 0),
+    )
+    assert there.interval is not None
+    assert back.interval is not None
+    assert there.difference > 0.7
+    assert there.interval[1] == -back.interval[0] == 1
+    assert 0 < there.interval[0] == -back.interval[1]
+
+
+def test_what_is_counted() -> None:
+    """Images without any known label in a finding that counts are no images; a finding of one class counts nowhere."""
+    nan = math.nan
+    labels = np.array([[1, 0, nan], [0, 1, 0], [1, nan, nan], [nan, nan, 0], [nan, nan, nan], [0, 0, 0]])
+    patients = ["a", "a", "b", "c", "d", "e"]
+    scores = np.arange(18.0).reshape(1, 6, 3)
+    found = estimate(scores, labels, patients, 0)
+    assert (found.n, found.positives, found.patients, found.left_out, found.skipped) == (4, 3, 3, (2,), 5)
+    assert (compare(scores, scores, labels, patients, 0).n, compare(scores, scores, labels, patients, 0).skipped) == (
+        4,
+        5,
+    )
+    none = estimate(scores, np.where(labels == 1, nan, labels), patients, 0)
+    assert (none.n, none.positives, none.left_out, none.interval) == (4, 0, (0, 1, 2), None)
+
+
+def test_replicates_mix_drawn_seeds_and_findings() -> None:
+    scores, labels, patients = cohort(seeds=2, findings=2)
+    labels = np.nan_to_num(labels)
+    other = scores + np.random.default_rng(1).normal(size=scores.shape)
+    rng = np.random.default_rng(7)
+    images, seeds = patient_weights(patients, 200, rng), seed_weights(2, 200, rng)
+
+    def drawn(arm: Floats) -> Floats:
+        areas = [[bootstrap_auroc(arm[s, :, k], labels[:, k], images) for k in range(2)] for s in range(2)]
+        return (seeds.T * np.mean(areas, axis=1)).sum(axis=0)
+
+    expected = tuple(np.quantile(drawn(other) - drawn(scores), [0.025, 0.975]))
+    assert compare(other, scores, labels, patients, 200, seed=7).bootstrap_interval == pytest.approx(expected)
+    assert compare(other, scores, labels, patients, 200, seed=8).bootstrap_interval != pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", [object, np.float32])
+def test_kinds_of_numbers_and_names(kind: type) -> None:
+    scores, labels, patients = cohort(findings=2)
+    scores = scores.astype(np.float32).astype(np.float64)
+    other = np.ascontiguousarray(scores[::-1])
+    numbers = [int(name.split()[1]) for name in patients]
+    plain = compare(scores, other, labels, patients, 0)
+    assert compare(scores.astype(kind), other.astype(kind), labels.astype(kind), numbers, 0) == plain  # type: ignore[arg-type]
+    json.dumps(plain.record(), allow_nan=False)
+    assert plain.record()["difference"] == plain.difference
+    assert estimate(scores, labels, patients, 0).record()["n"] == plain.n

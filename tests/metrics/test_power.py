@@ -147,3 +147,123 @@ def test_bad_input_is_refused() -> None:
         planned_effect(labels, patients[:-1], 1)
     with pytest.raises(LabelError):
         planned_effect(labels + 1, patients, 1)
+
+
+# --- numbers by themselves ---
+
+
+def test_what_is_assumed_unless_told_otherwise() -> None:
+    assert Assumptions() == Assumptions(0.8, correlation=0.5, resemblance=0.5, seed_sd=0.01, shared=0.25)
+    assert detectable_effect(0.02, 7) == detectable_effect(0.02, 7, 0.05, 0.8)
+    labels, patients = cohort()
+    default = planned_effect(labels, patients, 3)
+    assert default == planned_effect(labels, patients, 3, 1, Assumptions(), 0.8)
+    assert default.reason == ""
+    assert (default.positives, default.positive_patients) == (60, 60)
+    more = planned_effect(labels, patients, 1, power=0.9).effect
+    assert more == pytest.approx(detectable_effect(math.sqrt(hanley_mcneil(0.8, 60, 400)), 59, power=0.9))
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(1, 1), (3, 5), (12, 30)])
+def test_without_skill_the_variance_is_mann_and_whitneys(positives: int, negatives: int) -> None:
+    """(m + n + 1) / 12 m n, as for ranks drawn at random (1947)."""
+    expected = (positives + negatives + 1) / (12 * positives * negatives)
+    assert hanley_mcneil(0.5, positives, negatives) == pytest.approx(expected)
+
+
+def test_hanley_and_mcneils_two_terms() -> None:
+    """Q1 = A / (2 - A) with many positives, Q2 = 2 A^2 / (1 + A) with many negatives: 0.8 makes 2/3 and 32/45."""
+    assert hanley_mcneil(0.8, 1e12, 1) == pytest.approx(2 / 3 - 0.64)
+    assert hanley_mcneil(0.8, 1, 1e12) == pytest.approx(32 / 45 - 0.64)
+    assert hanley_mcneil(0.8, 1, 1) == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"auroc": 0.501},
+        {"auroc": 0.999},
+        {"correlation": 0.0},
+        {"resemblance": 0.0},
+        {"resemblance": 1.0},
+        {"seed_sd": 0.0},
+        {"seed_sd": 0.999},
+        {"shared": 0.0},
+        {"shared": 1.0},
+    ],
+)
+def test_assumptions_at_the_ends_are_taken(values: dict[str, float]) -> None:
+    assert Assumptions(**values) != Assumptions(0.7123)
+
+
+@pytest.mark.parametrize(
+    "values", [{"correlation": -0.01}, {"resemblance": -0.01}, {"seed_sd": 1.0}, {"shared": -0.01}, {"auroc": math.nan}]
+)
+def test_assumptions_beyond_the_ends_are_not(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        Assumptions(**values)
+
+
+def test_the_power_lies_above_the_level() -> None:
+    labels, patients = cohort()
+    assert planned_effect(labels, patients, 1, power=0.06).effect is not None
+    assert planned_effect(labels, patients, 1, power=0.99).effect is not None
+    for power in (0.05, 0.01, 1.0, 1.5):
+        with pytest.raises(ConfigError, match="power"):
+            planned_effect(labels, patients, 1, power=power)
+
+
+def test_ten_patients_are_enough() -> None:
+    generous = Assumptions(auroc=0.6, correlation=0.9)
+    for shape in ((10, 400), (400, 10)):
+        assert planned_effect(*cohort(*shape), seeds=1, assumed=generous).effect is not None
+
+
+def test_every_image_of_a_patient_counts_less() -> None:
+    """Kish's design effect by hand: patients of 1, 2 and 3 images, 10 of each, and negatives of 1 image."""
+    sizes = [1, 2, 3] * 10
+    patients = [f"p{k}" for k, size in enumerate(sizes) for _ in range(size)]
+    labels = np.r_[np.ones(60), np.zeros(100)]
+    patients += [f"q{k}" for k in range(100)]
+    for resemblance in (0.0, 0.3, 1.0):
+        met = 10 * (1 + 4 + 9) / 60
+        worth = 60 / (1 + (met - 1) * resemblance)
+        error = math.sqrt(2 * (1 - 0.6) * hanley_mcneil(0.75, worth, 100))
+        found = planned_effect(labels, patients, 1, assumed=Assumptions(0.75, 0.6, resemblance))
+        assert found.effect == pytest.approx(detectable_effect(error, 29))
+        assert (found.positives, found.positive_patients) == (60, 30)
+
+
+def test_a_macro_mean_has_the_mean_error_and_the_freedom_of_the_rarest_finding() -> None:
+    labels, patients = cohort(300, 3000)
+    rare = np.where(np.arange(3300) < 80, 1.0, 0.0)
+    table = np.stack([labels, rare], axis=1)
+    table[-30:, 1] = np.nan
+    errors = [math.sqrt(hanley_mcneil(0.8, *counts)) for counts in ((300, 3000), (80, 3190))]
+    found = planned_effect(table, patients, 1)
+    assert found.effect == pytest.approx(detectable_effect(np.mean(errors), 79))
+    assert (found.positives, found.positive_patients) == (380, 80)
+
+
+def test_an_effect_as_large_as_the_room_is_estimable() -> None:
+    labels, patients = cohort()
+    auroc = 0.8
+    for correlation in np.linspace(0, 0.9, 10):
+        found = planned_effect(labels[::2], patients[::2], 1, 50, Assumptions(auroc, float(correlation)))
+        error = math.sqrt(2 * (1 - correlation) * hanley_mcneil(auroc, 30, 200))
+        effect = detectable_effect(error, 29, 0.05 / 50)
+        if effect > 0.2:
+            assert found.effect is None
+            assert found.reason == f"an effect of {effect:.2f} would be needed, and 0.8 leaves 0.2"
+            assert (found.positives, found.positive_patients) == (30, 30)
+        else:
+            assert found.effect == pytest.approx(effect)
+
+
+def test_tables_that_do_not_fit_are_refused() -> None:
+    labels, patients = cohort()
+    for table, names in ((labels[:, None, None], patients), (np.empty(0), []), (np.empty((3, 0)), list("abc"))):
+        with pytest.raises(InputError, match="must fit patients, and not be empty"):
+            planned_effect(table, names, 1)
+    objects = np.array([*labels, None], dtype=object)
+    assert planned_effect(objects, [*patients, "q"], 1) == planned_effect(labels, patients, 1)

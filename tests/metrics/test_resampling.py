@@ -44,6 +44,28 @@ def test_blocks_are_the_same_draws(block: int | None) -> None:
     assert generator.random() == after.random()
 
 
+def test_blocks_have_the_size_asked_for() -> None:
+    patients = [f"p{i % 7}" for i in range(30)]
+    assert [len(part) for part in patient_weight_blocks(patients, 50, rng(), 20)] == [20, 20, 10]
+    assert [len(part) for part in patient_weight_blocks(patients, 50, rng())] == [50]
+    assert all(part.dtype == np.int32 for part in patient_weight_blocks(patients, 5, rng(), 2))
+
+
+def test_blocks_of_four_megabytes_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    patients = [str(i) for i in range(1000)]
+    assert [len(part) for part in patient_weight_blocks(patients, 2500, rng())] == [1000, 1000, 500]
+    monkeypatch.setattr("monai_cxraug.metrics.resampling._BLOCK", 999)
+    assert [len(part) for part in patient_weight_blocks(patients, 3, rng())] == [1, 1, 1]
+
+
+def test_names_of_any_kind_are_patients() -> None:
+    numbers = [3, 1, 3, 2]
+    named = patient_weights([str(one) for one in numbers], 20, rng())
+    np.testing.assert_array_equal(patient_weights(numbers, 20, rng()), named)  # type: ignore[arg-type]
+    mixed = patient_weights([3, "3", 1, "1"], 20, rng())  # type: ignore[list-item]
+    np.testing.assert_array_equal(mixed[:, 0], mixed[:, 1])
+
+
 def test_no_replicates_or_images_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         patient_weights(["a"], 0, rng())
@@ -78,6 +100,15 @@ def test_interval_ignores_a_few_undefined_replicates() -> None:
 @pytest.mark.parametrize(("count", "given"), [(39, False), (40, True), (0, False)])
 def test_interval_needs_enough_replicates(count: int, given: bool) -> None:
     assert (percentile_interval(np.arange(float(count))) is not None) is given
+
+
+def test_intervals_of_other_levels_and_of_just_enough_replicates() -> None:
+    assert percentile_interval(np.arange(19.0), 0.9) is None
+    assert percentile_interval(np.arange(20.0), 0.9) == pytest.approx((0.95, 18.05))
+    assert percentile_interval([1.0] * 39 + [np.nan]) is None
+    assert percentile_interval([1.0] * 45 + [np.nan] * 5) == (1, 1)
+    assert percentile_interval([1.0] * 44 + [np.nan] * 5 + [np.inf]) is None
+    assert percentile_interval([1, None] + [1] * 60) == (1, 1)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("level", [0, 1, 95])
