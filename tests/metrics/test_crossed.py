@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 
 from monai_cxraug.errors import ConfigError, InputError
-from monai_cxraug.metrics.crossed import crossed_weights
+from monai_cxraug.metrics.crossed import Replicates, crossed_weights
 from monai_cxraug.metrics.forced_choice import bootstrap_scores, forced_choice_score, sides
 
 
@@ -31,6 +32,66 @@ def test_nobody_is_refused() -> None:
         crossed_weights(0, ["a"], 10, np.random.default_rng(0))
     with pytest.raises(ConfigError, match="at least 1"):
         crossed_weights(2, ["a"], 0, np.random.default_rng(0))
+
+
+def test_every_statistic_sees_who_is_drawn_and_who_is_not() -> None:
+    drawn = crossed_weights(3, ["a", "b", "c", "a"], 50, np.random.default_rng(1))
+    assert drawn.readers.dtype == drawn.trials.dtype == np.int32
+    found = drawn.replicate(lambda readers, trials: readers @ np.array([1.0, 10, 100]) + 1e3 * trials.sum(axis=1))
+    by_reader, by_trial = drawn.readers @ np.array([1.0, 10, 100]), 1e3 * drawn.trials.sum(axis=1)
+    np.testing.assert_array_equal(found.both, by_reader + by_trial)
+    np.testing.assert_array_equal(found.by_reader, by_reader + 4000)
+    np.testing.assert_array_equal(found.by_patient, 111 + by_trial)
+    assert (found.readers, found.patients) == (3, 3)
+    changed = found.map(lambda part: -2 * part)
+    np.testing.assert_array_equal(changed.both, -2 * found.both)
+    np.testing.assert_array_equal(changed.by_reader, -2 * found.by_reader)
+    np.testing.assert_array_equal(changed.by_patient, -2 * found.by_patient)
+    assert (changed.readers, changed.patients) == (3, 3)
+
+
+def test_one_reader_is_always_drawn() -> None:
+    drawn = crossed_weights(1, ["a", "b"], 9, np.random.default_rng(1))
+    np.testing.assert_array_equal(drawn.readers, np.ones((9, 1)))
+    assert crossed_weights(2, ["a"], 9, np.random.default_rng(1)).readers.sum() == 9
+
+
+def replicates(readers: int = 5, patients: int = 12, spread: float = 1.0) -> Replicates:
+    rng = np.random.default_rng(3)
+    by_reader, by_patient = rng.normal(0, 0.02 * spread, 400), rng.normal(0, 0.03 * spread, 400)
+    by_reader[:7] = np.nan
+    return Replicates(0.7 + by_reader + by_patient, by_reader, by_patient, readers, patients)
+
+
+@pytest.mark.parametrize(("readers", "patients"), [(5, 12), (1, 12), (2, 1), (3, 2)])
+def test_degrees_of_freedom_are_satterthwaites(readers: int, patients: int) -> None:
+    found = replicates(readers, patients)
+    v, w = np.nanvar(found.by_reader), found.by_patient.var()
+    expected = (v + w) ** 2 / (v**2 / max(1, readers - 1) + w**2 / max(1, patients - 1))
+    assert found.freedom == pytest.approx(expected)
+    assert replicates(spread=0).freedom == np.inf
+    nothing = np.full(400, np.nan)
+    assert Replicates(nothing, nothing, nothing, 3, 4).freedom == np.inf
+
+
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_the_interval_is_widened_as_students_distribution_is(level: float) -> None:
+    found, share = replicates(), (1 + level) / 2
+    low, high = np.nanquantile(found.both, [1 - share, share])
+    wider = t.ppf(share, found.freedom) / norm.ppf(share)
+    assert wider > 1.02
+    ends = found.interval(0.71, level)
+    assert ends == pytest.approx((0.71 + wider * (low - 0.71), 0.71 + wider * (high - 0.71)))
+    assert found.interval(0.71, level, least=0.7, most=0.72) == (0.7, 0.72)
+    assert found.map(lambda part: 0.5 + 50 * (part - 0.7)).interval(0.5) == (0, 1)
+    assert replicates(spread=0).interval(0.7) == pytest.approx((0.7, 0.7))
+    if level == 0.95:
+        assert found.interval(0.71) == ends
+
+
+def test_without_a_value_there_is_no_interval() -> None:
+    assert replicates().interval(float("nan")) is None
+    assert replicates().map(lambda part: np.where(np.arange(400) < 50, np.nan, part)).interval(0.7) is None
 
 
 def coverage(reader_spread: float, patient_spread: float, noise: float, readers: int = 8, runs: int = 300) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.psychometric import LAPSES, Threshold, fit_threshold
@@ -32,6 +33,62 @@ def test_curves_without_a_middle_have_no_threshold(different: list[int]) -> None
 
 def test_readers_who_always_say_different_have_no_threshold() -> None:
     assert fit_threshold(X, [0, 2, 9, 18, 20, 20], [20] * 6, guesses=1.0) is None
+
+
+@pytest.mark.parametrize("guesses", [0.0, 0.25])
+def test_no_point_of_a_finer_search_is_likelier(guesses: float) -> None:
+    """The likelihood written out with another library, over thresholds and slopes between the grid's own."""
+    total = np.array([9, 10, 11, 12, 13, 14])
+    different = np.array([2, 3, 6, 9, 12, 14])
+    found = fit_threshold(X, different, total, guesses)
+    assert found is not None
+
+    def likelihood(strength: float, slope: float) -> float:
+        share = guesses + (1 - guesses - 0.02) * (1 - 2.0 ** -((X / strength) ** slope))
+        return float(binom.logpmf(different, total, share).sum())
+
+    best = likelihood(found.strength, found.slope)
+    tried = [likelihood(a, b) for a in np.geomspace(0.26, 7.9, 150) for b in np.geomspace(0.5, 10, 60)]
+    assert best > max(tried) - 0.005
+    assert found.guesses == guesses
+
+
+def test_the_grid_has_steps_of_a_hundredth_and_slopes_from_one_half_to_ten() -> None:
+    steep = fit_threshold(X, [0, 0, 0, 20, 20, 20], [20] * 6)
+    assert steep is not None
+    assert steep.slope > 3
+    places = np.geomspace(0.25, 8, 240)
+    assert min(abs(places - steep.strength)) < 1e-12
+    even = fit_threshold(X, [5, 7, 9, 11, 13, 15], [20] * 6)
+    assert even is not None
+    assert even.slope == pytest.approx(0.5)
+    sudden = fit_threshold([1, 2, 3, 4], [0, 0, 500, 490], [500] * 4)
+    assert sudden is not None
+    assert sudden.slope == pytest.approx(10)
+    assert LAPSES == 0.02
+
+
+def test_strengths_need_not_be_in_order_and_those_not_shown_count_for_nothing() -> None:
+    order = [3, 0, 5, 2, 1, 4]
+    different, total = np.array([0, 2, 9, 18, 20, 20]), np.full(6, 20)
+    assert fit_threshold(X[order], different[order], total[order]) == fit_threshold(X, different, total)
+    assert fit_threshold([1, 2, 4], [0, 5, 10], [10, 10, 10]) is not None
+    assert fit_threshold([1, 2, 2], [0, 5, 10], [10, 10, 10]) is None
+    objects = (np.array(part, dtype=object) for part in (X, different, total))
+    assert fit_threshold(*objects) == fit_threshold(X, different, total)
+
+
+def test_guesses_and_slips_must_leave_something() -> None:
+    assert fit_threshold(X, [16, 17, 18, 18, 19, 19], [20] * 6, 0.98) is None
+    assert fit_threshold(X, [170, 172, 185, 194, 196, 196], [200] * 6, 0.85) is not None
+    for guesses in (-0.1, 1.01):
+        with pytest.raises(InputError, match="guesses"):
+            fit_threshold(X, [0] * 6, [1] * 6, guesses)
+    for hits in ([-1, 0, 0], [0, 0, 2]):
+        with pytest.raises(InputError, match="psychometric"):
+            fit_threshold([1, 2, 3], hits, [1] * 3)
+    with pytest.raises(InputError, match="psychometric"):
+        fit_threshold([1, 2, -3], [0] * 3, [1] * 3)
 
 
 def test_two_strengths_are_too_few() -> None:
