@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from monai_cxraug import __version__
 from monai_cxraug.errors import InputError, StateError
@@ -101,10 +101,21 @@ def load_json(path: str | os.PathLike[str]) -> Json:
         raise InputError(path, "must be a readable JSON file", str(error), "mend or remake the file") from None
 
 
+class _LineFeeds:
+    """Ends with a line feed what a csv writer ends with a carriage return and a line feed."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
+
+
 def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV atomically: UTF-8, ``\\n`` line ends, a header row."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        # a carriage return in a text is quoted only where it is part of a line's end; unquoted, no reader takes it
+        writer = csv.writer(_LineFeeds(stream), lineterminator="\r\n")
         writer.writerow(columns)
         writer.writerows(rows)
 
