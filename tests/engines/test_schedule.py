@@ -14,6 +14,7 @@ from monai_cxraug.engines.schedule import (
     ProgressiveSchedule,
     infogan_schedule,
     published_schedule,
+    whole_epochs,
 )
 from monai_cxraug.errors import ConfigError
 
@@ -306,3 +307,83 @@ def test_bad_numbers_are_refused(arguments: tuple[Any, ...]) -> None:
 def test_bad_scales_are_refused(scale: float) -> None:
     with pytest.raises(ConfigError, match="above 0 and finite"):
         infogan_schedule(112, 50, scale=scale)
+
+
+# --- any schedule ---
+
+STRETCHES = {"stages": st.integers(0, 4), "fade": st.integers(0, 50), "stable": st.integers(0, 50)}
+
+
+def any_schedule(stages: int, fade: int, stable: int, extra: int = 1, batch: Any = 2) -> ProgressiveSchedule:
+    return ProgressiveSchedule(4 * 2**stages, fade, stable, stages * (fade + stable) + extra, batch_size=batch)
+
+
+@settings(max_examples=40)
+@given(**STRETCHES, extra=st.integers(1, 50))
+def test_the_stretches_tile_the_training_exactly(stages: int, fade: int, stable: int, extra: int) -> None:
+    schedule = any_schedule(stages, fade, stable, extra)
+    found = [
+        (stage, phase.resolution, phase.alpha)
+        for seen in range(schedule.total_images)
+        for stage, phase in [(schedule.stage(seen), schedule.at(seen))]
+    ]
+    expected: list[tuple[int, int, float]] = [(0, 4, 1.0)] * stable
+    for stage in range(1, stages + 1):
+        side = 4 * 2**stage
+        expected += [(2 * stage - 1, side, k / fade) for k in range(fade)] + [(2 * stage, side, 1.0)] * stable
+    assert found[: len(expected)] == expected[: len(found)]
+    assert found[-1] == (2 * stages, 4 * 2**stages, 1.0)
+    assert len(found) == stages * (fade + stable) + extra
+
+
+@given(**STRETCHES, seen=st.integers(0, 600), more=st.integers(1, 600))
+def test_growth_and_stages_go_one_way_and_end(stages: int, fade: int, stable: int, seen: int, more: int) -> None:
+    schedule = any_schedule(stages, fade, stable)
+    now, later = schedule.at(seen), schedule.at(seen + more)
+    assert 0 <= now.alpha <= 1
+    assert (now.resolution, now.alpha) <= (later.resolution, later.alpha)
+    assert schedule.stage(seen) <= schedule.stage(seen + more) <= 2 * stages
+    assert schedule.at(schedule.total_images + more) == schedule.at(schedule.total_images - 1)
+    assert now == schedule.at(seen)  # nothing is kept between questions
+
+
+@settings(max_examples=60)
+@given(
+    **STRETCHES,
+    extra=st.integers(1, 60),
+    sizes=st.lists(st.integers(2, 40), min_size=5, max_size=5),
+    killed=st.integers(0, 40),
+)
+def test_a_resumed_training_walks_as_an_undisturbed_one(
+    stages: int, fade: int, stable: int, extra: int, sizes: list[int], killed: int
+) -> None:
+    """A new schedule, told only how many images were seen, goes on with the batches and phases that were left."""
+    batch = {4 * 2**stage: sizes[stage] for stage in range(stages + 1)}
+    whole, again = (any_schedule(stages, fade, stable, extra, batch) for _ in range(2))
+    walked = list(whole.batch_sizes())
+    killed = min(killed, len(walked))
+    seen = sum(walked[:killed])
+    rest = []
+    while seen < again.total_images:
+        assert again.at(seen) == whole.at(seen)
+        rest.append(again.at(seen).batch_size)
+        seen += rest[-1]
+    assert walked[:killed] + rest == walked
+    assert sum(walked) - walked[-1] < whole.total_images <= sum(walked)
+
+
+@given(steps=st.integers(1, 10**6), length=st.integers(1, 10**4))
+def test_whole_epochs_have_the_steps_asked_for_or_are_refused(steps: int, length: int) -> None:
+    assert whole_epochs(steps * length, length) == steps
+    if steps % length:
+        with pytest.raises(ConfigError, match=rf"multiple of epoch_length \({length}\)"):
+            whole_epochs(steps, length)
+    else:
+        assert whole_epochs(steps, length) * length == steps
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.0, True, "8", None])
+@pytest.mark.parametrize("name", ["steps", "epoch_length"])
+def test_epochs_that_are_none(value: Any, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}: must be a whole number of at least 1"):
+        whole_epochs(**{"steps": 8, "epoch_length": 8, name: value})
