@@ -20,6 +20,7 @@ from monai_cxraug.networks.esrgan import EnlargingNetwork
 from monai_cxraug.networks.fastgan import FastGenerator
 from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.pggan import ProgressiveGenerator
+from monai_cxraug.networks.reidentifier import Reidentifier
 
 SCHEMA = "cxraug.model/1"
 
@@ -32,6 +33,7 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     "distortion": EncoderDecoder,
     "esrgan": EnlargingNetwork,
     "fastgan": FastGenerator,
+    "reidentifier": Reidentifier,
 }
 #: where a model lies inside a folder: a cell or generator of a run, or a bundle.
 _PLACES = ("model.pt", "models/model.pt")
