@@ -73,6 +73,54 @@ def test_weights_equal_repeated_trials() -> None:
             np.testing.assert_allclose(getattr(many, name)[b], getattr(once, name)[0], err_msg=name)
 
 
+def test_each_reader_and_each_weight_by_another_library() -> None:
+    """Fractional weights, unanswered trials, confidence that was not asked in places."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 2, 30)
+    calls = np.where(rng.random((3, 30)) < 0.1, NAN, rng.integers(0, 2, (3, 30)))
+    sure, weights = rng.integers(0, 5, (3, 30)), rng.random((2, 30))
+    found = detect(calls, sure, truth, weights)
+    for b, r in np.ndindex(2, 3):
+        known = ~np.isnan(calls[r])
+        kinds = [(calls[r][known & (truth == kind)], weights[b][known & (truth == kind)]) for kind in (1, 0)]
+        hits, alarms = (np.average(said, weights=weight) for said, weight in kinds)
+        assert found.accuracy[b, r] == pytest.approx((hits + 1 - alarms) / 2)
+        z = [norm.ppf((np.dot(said, weight) + 0.5) / (weight.sum() + 1)) for said, weight in kinds]
+        assert found.d_prime[b, r] == pytest.approx(z[0] - z[1])
+        assert found.criterion[b, r] == pytest.approx(-(z[0] + z[1]) / 2)
+        rating = np.where(calls[r] == 1, 1, -1) * np.where(sure[r] == 0, 1, sure[r])
+        expected = roc_auc_score(truth[known], rating[known], sample_weight=weights[b][known])
+        assert found.area[b, r] == pytest.approx(expected)
+
+
+def test_trials_of_one_kind_or_of_no_weight_say_nothing() -> None:
+    truth, calls = np.array([1, 1, 0, 0]), np.array([[1, 0, 0, 1.0]])
+    found = detect(calls, np.ones((1, 4)), truth, [[1, 1, 0, 0], [0, 0, 1, 1], [0.1, 0.1, 0.1, 0.1]])
+    for values in found:
+        assert np.isnan(values[:, 0]).tolist() == [True, True, False]
+
+
+def test_nobody_and_answers_of_any_kind() -> None:
+    nobody = detect(np.empty((0, 4)), np.empty((0, 4)), [1, 1, 0, 0], np.ones((3, 4)))
+    assert [values.shape for values in nobody] == [(3, 0)] * 4
+    truth, calls, sure = [1, 1, 0, 0], [[1, None, 0, 1]], [[4, 1, 2, 3]]
+    objects = detect(
+        *(np.array(part, dtype=object) for part in (calls, sure, truth)), weights=np.ones((1, 4), dtype=object)
+    )
+    numbers = detect(np.array(calls, dtype=float), sure, truth)
+    for one, two in zip(objects, numbers, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_mean_over_readers_weighs_them() -> None:
+    values = np.array([[0.2, 0.4, NAN], [NAN, NAN, NAN]])
+    found = mean_over_readers(values, np.array([[1, 3, 9], [1, 1, 1]], dtype=object))
+    np.testing.assert_allclose(found, [(0.2 + 3 * 0.4) / 4, NAN])
+    assert mean_over_readers(np.array([[0.2, 0.4]]), [[0.1, 0.2]])[0] == pytest.approx(1 / 3)
+
+
 def test_shapes_are_checked() -> None:
+    with pytest.raises(InputError, match="turing"):
+        detect([[1, 0]], [[1, 1]], [1, 0, 1])
     with pytest.raises(InputError, match="turing"):
         detect([[1, 0]], [[1]], [1, 0])

@@ -10,8 +10,10 @@ from scipy.stats import binom
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.forced_choice import (
     bootstrap_scores,
+    check_votes,
     forced_choice_score,
     majority_of_others,
+    mean_known,
     one_of_others,
     oracle_score,
     sides,
@@ -155,7 +157,56 @@ def test_replicates_equal_the_score_of_what_was_drawn() -> None:
         assert found[b] == pytest.approx(expected)
 
 
+def test_replicates_of_several_distances_and_of_no_answers() -> None:
+    votes = np.array([[1, 0, NAN], [NAN, NAN, 1.0]])
+    chosen = np.array([[1.0, 0.5, 0], [0, 0, 1]])
+    readers = np.array([[1, 0], [0, 2], [1, 1], [0, 0]])
+    trials = np.array([[1, 2, 5], [3, 3, 0], [0.5, 0, 0.25], [1, 1, 1]])
+    found = bootstrap_scores(chosen, votes, readers, trials)
+    # only trials 0 and 1 have the first reader's answer, trial 2 the second one's
+    np.testing.assert_allclose(found, [[(1 + 2 * 0.5) / 3, 2 / 3], [NAN, NAN], [0.5 / 0.75, 0.25 / 0.75], [NAN, NAN]])
+
+
+@given(st.integers(0, 1000))
+def test_weights_of_readers_are_repetitions(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    votes = rng.integers(0, 2, (4, 6)).astype(float)
+    votes[rng.random((4, 6)) < 0.4] = NAN
+    weights = rng.integers(0, 3, (5, 4))
+    found = vote_shares(votes, weights)
+    assert found.shape == (5, 6)
+    for b in range(5):
+        drawn = np.repeat(votes, weights[b], axis=0)
+        expected = [np.nanmean(column) if (~np.isnan(column)).any() else NAN for column in drawn.T]
+        np.testing.assert_allclose(found[b], expected)
+
+
+def test_answers_and_distances_of_any_kind() -> None:
+    votes = np.array([[1, 0, None], [1, 1, 0]], dtype=object)
+    np.testing.assert_array_equal(check_votes(votes), [[1, 0, NAN], [1, 1, 0]])
+    assert check_votes([[True, False]]).dtype == np.float64
+    first, second = (np.array(part, dtype=object) for part in ([1, 2, 3], [2, 2, 1]))
+    assert sides(first, second).tolist() == [0, 0.5, 1]
+    np.testing.assert_array_equal(
+        vote_credits(np.array([1, 0], dtype=object), np.array([0.25, None], dtype=object)), [0.25, NAN]
+    )
+    assert mean_known(np.array([1, None, 2], dtype=object)) == 1.5
+    assert np.isnan(mean_known([]))
+
+
+def test_trials_with_one_answer_have_no_others() -> None:
+    votes = np.array([[1, 1, 0, NAN], [NAN, 1, 1, NAN], [NAN, 0, 1, NAN]])
+    assert one_of_others(votes) == pytest.approx(1 / 3)  # one pair of three agrees in both trials of three answers
+    # each of the two who agree has a tie among the others, and the third is against both of them
+    assert majority_of_others(votes) == pytest.approx((0.5 + 0.5 + 0) / 3)
+    assert oracle_score(votes) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+
+
 def test_hostile_input_is_refused() -> None:
+    with pytest.raises(InputError, match="must both be"):
+        sides([[1.0]], [[2.0]])
+    with pytest.raises(InputError, match="must be finite"):
+        sides([1, 2], [1, np.inf])
     with pytest.raises(InputError, match="must be 1, 0 or NaN"):
         vote_shares([[0.5]])
     with pytest.raises(InputError, match=r"\[readers, trials\]"):

@@ -68,7 +68,51 @@ def test_replicates_equal_what_was_drawn() -> None:
         assert found[b] == pytest.approx(same_precision(distances[chosen], shares[b][chosen]))
 
 
+@given(st.integers(0, 1000))
+def test_fractional_weights_equal_the_curve_of_another_library(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    distances, same = rng.integers(0, 5, 12).astype(float), rng.integers(0, 4, 12) / 3
+    same[:2] = 0, 1
+    weights = rng.random(12) + 0.01
+    found = bootstrap_same_precision(distances, same[None], weights[None])[0]
+    truth = np.repeat([1, 0], 12)
+    shares = np.concatenate([same * weights, (1 - same) * weights])
+    precision, recall, _ = precision_recall_curve(truth, -np.tile(distances, 2), sample_weight=shares)
+    ceiling = np.maximum.accumulate(precision)
+    assert found == pytest.approx(float(np.sum(-np.diff(recall) * ceiling[:-1])), abs=1e-10)
+
+
+def test_small_weights_count_as_much_as_large_ones() -> None:
+    distances, same = [1, 2, 3], [[1, 0, 1]]
+    for scale in (1e-3, 1, 1e3):
+        assert bootstrap_same_precision(distances, same, [[scale] * 3])[0] == pytest.approx(5 / 6)
+
+
+def test_rounding_does_not_make_a_kind() -> None:
+    """Seven weights of 0.1 add up to a little less than 0.7: all pairs are the same none the less."""
+    rng = np.random.default_rng(0)
+    weights = rng.random((40, 30))
+    assert np.isnan(bootstrap_same_precision(rng.random(30), np.ones((40, 30)), weights)).all()
+    one = np.ones((1, 30))
+    one[0, 7] = 1 - 1e-9
+    assert bootstrap_same_precision(np.arange(30), one, np.ones((1, 30)))[0] == pytest.approx(1)
+
+
+def test_pairs_nobody_answered_and_numbers_of_any_kind() -> None:
+    distances, same = [1, 2, 2, 3], [1, 0, NAN, 1]
+    assert same_precision(distances, same) == same_precision([1, 2, 3], [1, 0, 1])
+    objects = np.array(distances, dtype=object), np.array([1, 0, None, 1], dtype=object)
+    assert same_precision(*objects) == same_precision(distances, same)
+    weights = np.array([[1, 1, 9, 1]], dtype=object)
+    assert bootstrap_same_precision(distances, [same], weights)[0] == same_precision(distances, same)
+    assert np.isnan(bootstrap_same_precision([], np.empty((3, 0)), np.empty((3, 0)))).tolist() == [True] * 3
+
+
 def test_hostile_input_is_refused() -> None:
+    with pytest.raises(InputError, match=r"must be \[T\]"):
+        bootstrap_same_precision([[1, 2]], [[[1, 0]]], [[1, 1]])
+    with pytest.raises(InputError, match=r"in \[0, 1\]; found 0.5"):
+        same_precision([1, 2], [0.2, -0.5])
     with pytest.raises(InputError, match=r"must be \[T\]"):
         same_precision([1, 2], [1])
     with pytest.raises(InputError, match="finite"):
