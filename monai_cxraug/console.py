@@ -47,6 +47,11 @@ def deliver(text: object) -> None:
         print(text, flush=True)
 
 
+def shown(text: object) -> str:
+    """A text as a terminal may be given it: what could move its cursor or change its colours is written out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
 def progress_bar(label: str) -> Progress:
     """Return a function of (done, total) that keeps one tqdm line; a new total starts a new line."""
     from tqdm import tqdm

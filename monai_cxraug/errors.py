@@ -68,7 +68,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)[:_LONGEST] or 'none'}"
 
 
 def find_cause(error: BaseException | None) -> CxrAugError | None:

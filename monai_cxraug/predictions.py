@@ -64,7 +64,7 @@ def read_predictions(path: Path) -> Predictions:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InputError(path, "must be a readable table of predictions", reason, "run the cell again") from None
-    header = list(rows[0]) if rows else []
+    header = [name for name in (rows[0] if rows else ()) if name]  # cells beyond the header have no name
     findings = tuple(name.removeprefix(_PROB) for name in header if name.startswith(_PROB))
     if not findings:
         rule, found = f"needs columns '{_PROB}<finding>' and at least one row", ", ".join(header) or "nothing"

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from typing import Any, Final, NoReturn
 
 from monai_cxraug.cli.parser import build_parser
-from monai_cxraug.console import quiet
+from monai_cxraug.console import quiet, shown
 from monai_cxraug.errors import CxrAugError, nearest
 
 __all__ = ["build_parser", "main", "spread_settings"]
@@ -32,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, rest = build_parser(next(iter(arguments), "")).parse_known_args(arguments)
     if rest:
         _refuse_unknown(args.parser, rest[0])
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that are started run no module of the working folder
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard brings TensorFlow's remarks where that is there
     try:
         _perform(args)
     except CxrAugError as error:
-        print(f"cxraug: error: {error}", file=sys.stderr)
+        print(f"cxraug: error: {shown(error)}", file=sys.stderr)
         if args.json:
             parts = {"where": error.where, "rule": error.rule, "found": error.found, "mend": error.mend}
             _print_json(args, error=parts)

@@ -205,7 +205,7 @@ class _Worker:
     def __init__(self, recipe: Recipe, inbox: SimpleQueue[tuple[_Worker, Any]]) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN],
+            [sys.executable, "-P", "-c", _MAIN],  # without -P, a folder of images that holds a numpy.py would be run
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},

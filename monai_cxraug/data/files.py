@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,6 +19,8 @@ from monai_cxraug.errors import InputError
 
 #: bytes a single file may have: the largest radiographs have about 100 MB.
 MOST_BYTES = 2**30
+#: bytes that an archive may unfold into for each of its own, and in any case; deflate packs a thousand zeros into one.
+_MOST_UNFOLDED, _SPARE = 200, 2**30
 _HIDDEN = (".", "__MACOSX")
 #: what zipfile raises on a missing, damaged, encrypted or strangely compressed member, and the system on a file.
 _UNREADABLE = (
@@ -28,11 +32,15 @@ _UNREADABLE = (
     ValueError,
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
+    OverflowError,
 )
 #: methods that are inflated piece by piece; a small member of another method could fill the memory at once.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800
 _DRIVE = re.compile(r"[A-Za-z]:")
+#: before the data of a member: a header, and the name.
+_HEADER = 30
 
 
 @dataclass(frozen=True)
@@ -126,13 +134,14 @@ class Tree:
 
     Names are in Unicode's composed form (NFC), as tables write them; macOS stores decomposed ones. The root may be a
     symbolic link; inside it, links to files of the same tree are files and all other links are left out, as are special
-    files and the members of an archive that point outside of it.
+    files and the members of an archive that point outside of it or share their name.
 
     Args:
         path: the folder or archive.
 
     Raises:
-        InputError: nothing is there, or it is neither a folder nor a zip archive.
+        InputError: nothing is there, or it is neither a folder nor a zip archive; or, once names are asked for, the
+            archive is damaged, its members lie in one another, or it unfolds into very much more than it is.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -140,7 +149,7 @@ class Tree:
         if not self.path.exists():
             raise InputError(self.path, "folder or zip archive must exist", "nothing there", "check the path")
         self.is_archive = self.path.is_file()
-        if self.is_archive and not zipfile.is_zipfile(self.path):
+        if not self.path.is_dir() and not (self.is_archive and zipfile.is_zipfile(self.path)):
             raise InputError(self.path, "must be a folder or a zip archive", "another kind of file", "check the path")
 
     def names(self) -> list[str]:
@@ -153,9 +162,15 @@ class Tree:
         return self._listed[1]
 
     def ref(self, name: str) -> FileRef:
-        """Return the reference of a relative name."""
-        stored = self._listed[0].get(compose(name), name)
-        return FileRef(self.path, stored) if self.is_archive else FileRef(self.path / stored)
+        """Return the reference of a relative name; of one that is not listed too, whose reading then tells.
+
+        Raises:
+            InputError: the name leads out of the folder.
+        """
+        stored = self._listed[0].get(compose(name))
+        if self.is_archive:
+            return FileRef(self.path, stored or name)
+        return FileRef(inside(self.path, name) if stored is None else self.path / stored)
 
     @cached_property
     def _listed(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -176,13 +191,47 @@ class Tree:
         """Stored name, readable name and reason to leave out, of each member that is no folder."""
         try:
             members = open_archive(self.path).infolist()
+            self._refuse_bomb(members)
+        except InputError:
+            raise
         except _UNREADABLE as error:
             raise InputError(self.path, "must be a readable zip archive", error, "fetch the archive again") from None
+        times = Counter(info.filename for info in members)
         for info in members:
             name = _readable(info)
             reason = _refused_member(info, name)
-            if not info.is_dir() and (reason or not any(part.startswith(_HIDDEN) for part in name.split("/"))):
+            if times[info.filename] > 1:
+                reason = reason or "a name that the archive holds more than once"
+            if not name.endswith("/") and (reason or not any(part.startswith(_HIDDEN) for part in name.split("/"))):
                 yield info.filename, name, reason
+
+    def _refuse_bomb(self, members: list[zipfile.ZipInfo]) -> None:
+        """Refuse members that share bytes, as in a bomb of Fifield's kind (WOOT 2019), and more zeros than anything."""
+        mend = "fetch it again, or pack the files again"
+        size, claimed = self.path.stat().st_size, sum(info.file_size for info in members)
+        if claimed > _MOST_UNFOLDED * size + _SPARE:
+            rule = f"may unfold into {_MOST_UNFOLDED} times its bytes at most"
+            raise InputError(self.path, rule, f"{claimed} bytes out of {size}", mend)
+        end = 0
+        for info in sorted(members, key=lambda one: one.header_offset):
+            if info.header_offset < end:
+                raise InputError(self.path, "members of an archive may not lie in one another", info.filename, mend)
+            end = info.header_offset + _HEADER + len(info.filename) + info.compress_size
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Path below a folder of a name that somebody else's file gives.
+
+    Args:
+        folder: that holds it.
+        name: a name, or several with slashes between them.
+
+    Raises:
+        InputError: it leads out of the folder.
+    """
+    if _leads_out(name):
+        raise InputError(folder, "names must lead below the folder", repr(name)[:100], "mend the file that names it")
+    return folder / name
 
 
 def compose(name: str) -> str:
@@ -241,11 +290,16 @@ def _readable(info: zipfile.ZipInfo) -> str:
 
 
 def _refused_member(info: zipfile.ZipInfo, name: str) -> str:
-    parts = name.replace("\\", "/").split("/")
-    if ".." in parts or parts[0] == "" or _DRIVE.match(name):
+    if _leads_out(name):
         return "a name that leads out of the archive"
     # the upper half holds the mode of the file where it was packed
     return "a symbolic link inside an archive" if stat.S_ISLNK(info.external_attr >> 16) else ""
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name leads out of a folder, on any system: upwards, from a root, or from a drive."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or parts[0] == "" or _DRIVE.match(name) is not None or "\0" in name
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:

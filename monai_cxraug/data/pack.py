@@ -205,6 +205,8 @@ def _open_array(path: Path) -> NDArray[Any]:
         raise InputError(path, "pack must exist", "nothing there", "run 'cxraug prepare'") from None
     except (ValueError, OSError, EOFError) as error:
         raise InputError(path, "must be a pack", error, "run 'cxraug prepare' again") from None
+    if not isinstance(array, np.ndarray):  # an archive of arrays under the name of one
+        raise InputError(path, "must be a pack", type(array).__name__, "run 'cxraug prepare' again")
     shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)
     if not shaped or array.dtype not in (np.uint8, np.uint16):
         found, rule = f"{array.dtype} {array.shape}", "must hold uint8 or uint16 images [N, H, W] or [N, H, W, 3]"

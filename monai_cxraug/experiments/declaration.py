@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from monai_cxraug.bundle_config import refuse_active
-from monai_cxraug.errors import ConfigError, InputError
+from monai_cxraug.errors import ConfigError
 from monai_cxraug.experiments.experiment import Experiment, make_experiment, require_mapping
+from monai_cxraug.plain_yaml import parse_yaml, read_yaml
 
 DATA_VARIABLE = "CXRAUG_DATA"
 _SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
@@ -84,12 +83,7 @@ def _merge(document: Mapping[str, Any], overlay: Mapping[str, Any], where: str) 
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, "experiment file must exist", error.strerror or error, "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, "must be YAML", error, "mend the file") from None
+    document = read_yaml(path)
     require_mapping(document, str(path))
     return dict(document)
 
@@ -98,10 +92,7 @@ def _override(document: dict[str, Any], setting: str) -> None:
     name, sign, text = setting.partition("=")
     if not sign or not name:
         raise ConfigError(f"--set {setting}", "must read KEY=VALUE", repr(setting), "for example seeds=[0,1]")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {name}", "the value must be YAML", error, "quote it") from None
+    value = parse_yaml(text, f"--set {name}")
     *parents, last = name.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})

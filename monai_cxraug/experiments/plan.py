@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from monai_cxraug.artifacts import content_hash, file_hash, load_json, write_json
+from monai_cxraug.data.files import inside
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import StateError
 from monai_cxraug.experiments.axis import Scale
@@ -166,15 +167,19 @@ def _values(one: StagePlan) -> dict[str, Any]:
 
 
 def stage_folder(run: Path, one: StagePlan) -> Path:
-    """Folder of a stage in a run."""
-    return run / one.folder / one.id
+    """Folder of a stage in a run.
+
+    Raises:
+        InputError: the stage's name leads out of the run.
+    """
+    return inside(run / one.folder, one.id)
 
 
 def read_plan(run: Path) -> Plan:
     """Read the plan of a run; one of an older version is understood as far as a report or an evaluation needs it.
 
     Raises:
-        InputError: ``plan.json`` is missing.
+        InputError: ``plan.json`` is missing, or a stage's name leads out of the run.
         StateError: it is no plan of a version that is known.
     """
     path = run / "plan.json"
@@ -184,7 +189,7 @@ def read_plan(run: Path) -> Plan:
         mend = "report it with the version that made it, or run the experiment again into a new folder"
         raise StateError(path, f"must be a plan of schema {SCHEMA!r} or {_OLDER!r}", repr(found), mend)
     experiment = make_experiment(document["experiment"], str(path))
-    return Plan(
+    plan = Plan(
         experiment,
         {role: run / folder / "manifest.csv" for role, folder in document["data"].items()},
         document["classes"],
@@ -195,6 +200,9 @@ def read_plan(run: Path) -> Plan:
         bool(document.get("smoke", False)),
         Scale.parse(document.get("scale")),
     )
+    for one in plan.stages():
+        stage_folder(run, one)  # whose run it is may have written any name
+    return plan
 
 
 def data_spec(spec: DataSpec, manifest: Path) -> dict[str, Any]:

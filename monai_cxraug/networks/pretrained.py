@@ -8,7 +8,6 @@ dense layers are for other classes and stay at random.
 from __future__ import annotations
 
 import itertools
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from torch import Tensor
 from monai_cxraug.console import deliver
 from monai_cxraug.errors import ConfigError, InputError, StateError, nearest
 from monai_cxraug.networks.classifiers import Classifier
+from monai_cxraug.networks.plain_tensors import read_plain
 
 #: a name in the file to ours; None where the weight has no place here.
 Rename = Callable[[str], str | None]
@@ -167,12 +167,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        mend = "save its state_dict() with torch.save or safetensors; a pickled model runs code and is not opened"
-        raise InputError(path, "must be a plain state dict", reason, mend) from None
+    mend = "save its state_dict() with torch.save or safetensors; a pickled model runs code and is not opened"
+    state = read_plain(path, "must be a plain state dict", mend)
     if not isinstance(state, Mapping):
         raise InputError(path, "must be a plain state dict", type(state).__name__, "save its state_dict()")
     return state

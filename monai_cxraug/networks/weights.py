@@ -12,7 +12,7 @@ from torch import nn
 
 from monai_cxraug import __version__
 from monai_cxraug.artifacts import atomic_path
-from monai_cxraug.errors import CxrAugError, InputError, StateError
+from monai_cxraug.errors import InputError, StateError
 from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.dcgan import DcganGenerator
 from monai_cxraug.networks.encoder_decoder import EncoderDecoder
@@ -20,6 +20,7 @@ from monai_cxraug.networks.esrgan import EnlargingNetwork
 from monai_cxraug.networks.fastgan import FastGenerator
 from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.pggan import ProgressiveGenerator
+from monai_cxraug.networks.plain_tensors import NoMoreWeights, read_plain
 from monai_cxraug.networks.reidentifier import Reidentifier
 
 SCHEMA = "cxraug.model/1"
@@ -139,20 +140,30 @@ def load_model(where: str | Path, kind: str | None = None) -> Model:
         StateError: not one of our model files, or another kind.
     """
     path = find_model(where)
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and pickle raise nearly anything on broken files
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise InputError(path, "must be a model file of plain tensors", reason, "train or fetch it again") from None
+    document = read_plain(path, "must be a model file of plain tensors", "train or fetch it again")
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise StateError(path, f"must carry schema {SCHEMA!r}", "another content", "give a model.pt of this tool")
-    found = str(document.get("kind"))
-    if found not in ([kind] if kind else KINDS):
-        raise StateError(path, f"must be a {kind or ' or '.join(KINDS)}", found, "give another model")
+    found = document.get("kind")
+    if not isinstance(found, str) or found not in ([kind] if kind else KINDS):
+        raise StateError(path, f"must be a {kind or ' or '.join(KINDS)}", _short(found), "give another model")
     try:
-        network = KINDS[found](**document["settings"])
+        with NoMoreWeights(_numbers(document["weights"]), path):
+            network = KINDS[found](**document["settings"])
         network.load_state_dict(document["weights"])
         return Model(network.eval(), found, document["about"], path)
-    except (KeyError, TypeError, AttributeError, RuntimeError, CxrAugError) as error:
+    except StateError:
+        raise
+    except Exception as error:  # a constructor may say anything to settings of the wrong kind
         reason = f"{type(error).__name__}: {error}"[:200]
         raise StateError(path, "must hold settings and the weights that fit them", reason, "train it again") from None
+
+
+def _numbers(weights: Any) -> int:
+    """How many numbers the tensors of a state dict hold, one that is repeated by its strides once."""
+    tensors = [one for one in weights.values() if isinstance(one, torch.Tensor)]
+    return sum(one.untyped_storage().nbytes() // max(1, one.element_size()) for one in tensors)
+
+
+def _short(value: object) -> str:
+    """A text, or the type of anything else: written out, tuples of tuples may fill the memory."""
+    return value[:60] if isinstance(value, str) else type(value).__name__

@@ -18,6 +18,7 @@ from monai_cxraug.artifacts import file_hash
 from monai_cxraug.console import Progress
 from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.metrics.fsim import fsim
+from monai_cxraug.networks.plain_tensors import read_plain
 from monai_cxraug.study.files import Study, Trial
 
 Floats = NDArray[np.float64]
@@ -303,13 +304,13 @@ def _load_lpips(net: str, file: Path) -> Any:
         mend = "install lpips and torchvision, or leave --lpips out"
         raise ConfigError("--lpips", "needs the package lpips", error, mend) from None
     network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
+    mend = f"give torchvision's ImageNet weights of {net}"
+    given = read_plain(file, f"must hold the weights of {net}", mend)
     try:
-        given = torch.load(file, map_location="cpu", weights_only=True)
         # the package names a layer "slice2.3" where torchvision says "features.3"
         own = {name: f"features.{name.partition('.')[2]}" for name in network.net.state_dict()}
         network.net.load_state_dict({name: given[theirs] for name, theirs in own.items()})
-    except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
-        mend = f"give torchvision's ImageNet weights of {net}"
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise InputError(
             file, f"must hold the weights of {net}", f"{type(error).__name__}: {error}"[:200], mend
         ) from None

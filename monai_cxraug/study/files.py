@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from monai_cxraug.artifacts import content_hash, file_hash, read_json, write_csv, write_json
+from monai_cxraug.data.files import inside
 from monai_cxraug.errors import InputError, StateError, nearest
 
 SCHEMA: Final = "cxraug.study/1"
@@ -98,7 +99,7 @@ class Study:
 
     def image(self, name: str) -> Path:
         """File of an image."""
-        return self.folder / IMAGES / f"{name}.png"
+        return inside(self.folder / IMAGES, f"{name}.png")
 
     @classmethod
     def load(cls, folder: str | Path, images: bool = True) -> Study:
@@ -117,7 +118,7 @@ class Study:
         _require_hash(folder / TRIALS, info["trials"])
         if images:
             for name, digest in info["images"].items():
-                _require_hash(folder / IMAGES / f"{name}.png", digest)
+                _require_hash(inside(folder / IMAGES, f"{name}.png"), digest)
         return cls(folder, info, tuple(_read_rows(folder / TRIALS, Trial)))
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,9 @@ from torch import Tensor
 
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.data.pack import channels_first, channels_last, count_channels
-from monai_cxraug.errors import ConfigError
+from monai_cxraug.errors import ConfigError, InputError
 from monai_cxraug.networks.esrgan_weights import read_public
+from monai_cxraug.networks.plain_tensors import read_plain
 from monai_cxraug.networks.weights import SCHEMA, Model, find_model, load_model
 
 #: pixels of the enlarged images that pass through the network at once.
@@ -128,8 +128,8 @@ class Resolver:
 def _is_ours(path: Path) -> bool:
     """Whether a file says that it is one of our models; what cannot be read is left to who reads it."""
     try:
-        document = torch.load(path, map_location="meta", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        document = read_plain(path, "", "", device="meta")
+    except InputError:
         return path.suffix == ".pt"
     return isinstance(document, dict) and document.get("schema") == SCHEMA
 

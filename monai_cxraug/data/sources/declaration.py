@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.data.files import FileRef
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.sources.tables import read_table
 from monai_cxraug.errors import ConfigError, InputError, LeakageError, nearest
+from monai_cxraug.plain_yaml import parse_yaml
 
 _KEYS: Final = ("generator", "patients_seen", "seed", "filters", "notes")
 _MANIFEST_KEYS: Final = ("manifest", "split")
@@ -68,11 +67,11 @@ def read_declaration(path: Path) -> Declaration:
 def _read_document(path: Path) -> Mapping[str, Any]:
     text = FileRef(path).read_text()
     try:
-        document = yaml.safe_load(text)  # JSON is YAML, but for tabs
-    except yaml.YAMLError:
+        document = parse_yaml(text, path)  # JSON is YAML, but for tabs
+    except InputError:
         try:
             document = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(path, "must be JSON or YAML", error, "mend the file") from None
     if not isinstance(document, Mapping):
         mend = "write generator: NAME and patients_seen: [...]"

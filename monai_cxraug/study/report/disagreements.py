@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from monai_cxraug.data.files import inside
 from monai_cxraug.errors import InputError
 from monai_cxraug.reporting.language import Language
 from monai_cxraug.reporting.markup import Markup, element
@@ -65,7 +66,7 @@ def _figure(row: Mapping[str, Any], study: Path, say: Language) -> Markup:
 
 def _address(shown: list[str], study: Path) -> str:
     """The three images side by side as a JPEG inside of the page."""
-    reference, first, second = (_read(study / IMAGES / f"{name}.png") for name in shown)
+    reference, first, second = (_read(inside(study / IMAGES, f"{name}.png")) for name in shown)
     size = (3 * _SIDE + 2 * _SPACE, _SIDE)
     sheet = Image.new("L", size, 255)
     for place, image in enumerate((first, reference, second)):
