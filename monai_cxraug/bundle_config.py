@@ -34,6 +34,8 @@ from monai_cxraug.tracking import fit_tracking, without_tracking
 _COMPONENT_KEYS = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
 #: keys that MONAI adds on its own account: metadata, and what ``--tracking`` brings.
 _MONAI_KEYS = frozenset({"_meta_", "bundle_root", *cast("dict[str, Any]", DEFAULT_MLFLOW_SETTINGS["configs"])})
+#: sections that MONAI evaluates item by item.
+_PROGRAM = frozenset({"imports", "initialize", "run", "check", "finalize"})
 #: first characters that make MONAI evaluate, resolve or read a string instead of passing it on.
 _ACTIVE = ("$", "@", "%")
 #: settings that are text although their default is null or an expression; ``--finding 7`` arrives as a number.
@@ -214,6 +216,7 @@ def check_stage(config: str | Path | Sequence[str | Path], overrides: Mapping[st
 def _stage(config: str | Path | Sequence[str | Path], overrides: Mapping[str, Any], section: str) -> list[Any]:
     files = [str(file) for file in ([config] if isinstance(config, str | Path) else config)]
     refuse_active(overrides, files[0])
+    _refuse_program(overrides, files[0])
     _require_sections(_load(files), overrides, files[0])
     token = _embedded.set(True)
     try:
@@ -265,6 +268,18 @@ def refuse_active(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             refuse_active(item, where)
+
+
+def _refuse_program(overrides: Mapping[str, Any], where: str) -> None:
+    """Refuse ids that would change what is called: of a plain text, ``job#_target_`` makes a component.
+
+    Nothing at all may be called: a section may be emptied.
+    """
+    for name, value in overrides.items():
+        keys = re.split("#|::", str(name).removeprefix("+"))
+        if (keys[0] in _PROGRAM and (len(keys) > 1 or value != [])) or _COMPONENT_KEYS & set(keys):
+            rule = "settings change values, not what is called"
+            raise ConfigError(f"{where} key {name!r}", rule, repr(name), "write a configuration of your own")
 
 
 # --- errors ---

@@ -72,6 +72,12 @@ EXAMPLES: Final = {
   cxraug study report studies/chest --answers seoul busan --out report --language ko""",
     "bundles copy": """\
   cxraug bundles copy my_bundles""",
+    "bundles inspect": """\
+  cxraug bundles inspect my_bundles/image_infogan/configs/train.json
+  cxraug bundles inspect theirs/configs/inference.json --json""",
+    "bundles run": """\
+  cxraug bundles run my_bundles/image_infogan/configs/train.json --set manifest=data/skin --set finding=malignant
+  cxraug bundles run /shared/theirs/configs/train.json /shared/theirs/configs/smoke.json --trust""",
     "doctor": """\
   cxraug doctor
   cxraug doctor --json > machine.json""",

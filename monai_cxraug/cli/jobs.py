@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from monai_cxraug.console import announce, deliver
+from monai_cxraug.console import announce, deliver, shown
 from monai_cxraug.errors import ConfigError
 
 #: what the parser keeps for itself beside the options.
@@ -188,6 +189,33 @@ def copy_bundles(args: argparse.Namespace) -> Call:
         return list(folders)
 
     return Call(copy, f"copy every bundle into {args.dir}")
+
+
+def inspect_bundle(args: argparse.Namespace) -> Call:
+    def look() -> list[Any]:
+        from monai_cxraug.config_audit import audit
+
+        found = audit(args.config)
+        deliver(found.describe())
+        return [found.as_values()]
+
+    return Call(look, f"list what {', '.join(args.config)} would run")
+
+
+def run_bundle(args: argparse.Namespace) -> Stage:
+    from monai_cxraug.config_audit import audit, require_trust
+    from monai_cxraug.plain_yaml import parse_yaml
+
+    files, found = [Path(file) for file in args.config], audit(args.config)
+    if foreign := require_trust(found, args.trust):
+        print(f"trusted: {shown(', '.join(map(str, foreign)))}; this runs:\n{found.describe()}", file=sys.stderr)
+    if "run" not in found.keys:
+        raise ConfigError(args.config[0], "needs a key 'run'", "none", "give the configuration of a stage first")
+    texts = _pairs("--set", args.set, "steps=100")
+    settings = {name: parse_yaml(text, f"--set {name}") for name, text in texts.items()}
+    if "bundle_root" in found.keys and files[0].parent.name == "configs":
+        settings.setdefault("bundle_root", str(files[0].parent.parent))
+    return Stage(files, settings)
 
 
 def doctor(args: argparse.Namespace) -> Call:

@@ -323,10 +323,22 @@ def _add_calibrate(commands: Any) -> None:
 
 
 def _add_bundles(commands: Any) -> None:
-    bundles = commands.add_parser("bundles", help="take the MONAI bundles out of the package")
+    bundles = commands.add_parser("bundles", help="take the MONAI bundles out of the package, look into them, run them")
     actions = bundles.add_subparsers(dest="action", required=True, metavar="ACTION")
     copy = _add(actions, "copy", "copy every bundle into a folder", jobs.copy_bundles, EXAMPLES["bundles copy"])
     copy.add_argument("dir", metavar="DIR", help="folder that holds none of them yet")
+    summary = "list what a configuration imports and calls; nothing of it is run"
+    look = _add(actions, "inspect", summary, jobs.inspect_bundle, EXAMPLES["bundles inspect"])
+    look.add_argument("config", nargs="+", metavar="CONFIG.json", help="configuration, and overlays that change it")
+    summary = "run a configuration; one from outside of the package and the working folder must be trusted"
+    run = _add(actions, "run", summary, jobs.run_bundle, EXAMPLES["bundles run"])
+    run.add_argument("config", nargs="+", metavar="CONFIG.json", help="configuration, and overlays that change it")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="setting, such as steps=100; several allowed"
+    )
+    run.add_argument(
+        "--trust", action="store_true", help="run the code of others' configurations, and say first what they call"
+    )
 
 
 def _add_pacs(commands: Any) -> None:
