@@ -83,6 +83,40 @@ def test_wilsons_interval() -> None:
     assert found.low[0] < 0.2 < found.high[0]
 
 
+def test_unknown_labels_are_as_if_absent() -> None:
+    scores, labels = sample()
+    more, unknown = np.r_[0.0, scores, 1.0, 0.5], np.r_[np.nan, labels, np.nan, np.nan]
+    for points in (roc_points, precision_recall_points, reliability_points):
+        for one, two in zip(points(more, unknown), points(scores, labels), strict=True):  # type: ignore[operator]
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("label", [0, 1, np.nan])
+def test_one_class_has_no_curve(label: float) -> None:
+    for points in (roc_points, precision_recall_points):
+        for values in points([0.5, 0.4, 0.3], [label, label, label]):
+            assert values.shape == (0,)
+
+
+def test_fifteen_bins_unless_told_otherwise() -> None:
+    probs, labels = sample(digits=15)
+    for one, two in zip(reliability_points(probs, labels), reliability_points(probs, labels, 15), strict=True):
+        np.testing.assert_array_equal(one, two)
+    edges = (np.arange(15) + 0.5) / 15
+    assert reliability_points(edges, np.ones(15)).images.tolist() == [1] * 15
+    assert reliability_points([1.0, 0.0], [1, 0], 4).mean.tolist() == [0, 1]
+
+
+@given(st.integers(0, 30), st.integers(1, 30))
+def test_wilsons_interval_is_scipys(hits: int, more: int) -> None:
+    from scipy.stats import binomtest
+
+    n = hits + more
+    found = reliability_points(np.full(n, 0.5), np.arange(n) < hits, 1)
+    expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert (found.low[0], found.high[0]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
 def test_what_is_missing_leaves_no_points_and_bad_input_is_refused() -> None:
     assert len(precision_recall_points([0.5, 0.4], [1, np.nan]).x) == 0
     assert len(reliability_points([0.5], [np.nan]).mean) == 0

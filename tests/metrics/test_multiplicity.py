@@ -56,8 +56,10 @@ def test_undefined_comparisons_stay_and_count(adjust: Adjust, expected: tuple[fl
 @pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
 def test_nothing_and_nonsense(adjust: Adjust) -> None:
     assert adjust([]) == []
-    with pytest.raises(InputError, match=r"\[0, 1\]"):
-        adjust([0.2, 1.2])
+    for p in ([0.2, 1.2], [-0.01, 0.2], [1.0000001], [-1e-12]):
+        with pytest.raises(InputError, match=r"\[0, 1\]"):
+            adjust(p)
+    assert adjust([0, 1]) == [0, 1]
 
 
 def test_benjamini_hochberg_never_asks_more_than_holm() -> None:

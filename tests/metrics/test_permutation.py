@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,6 +65,48 @@ def test_it_is_said_in_one_line() -> None:
 def test_columns_in_order_are_left_alone(seed: int, strength: float, together: float) -> None:
     """Also where nothing was learnt, and where findings come together."""
     assert find_permutations(*cohort(seed, strength, together)) == []
+
+
+def test_a_ring_counts_from_a_tenth_and_four_errors_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cohorts of every strength: what is looked at is told with the limits taken away."""
+    cohorts = []
+    for seed in range(120):  # small ones, and large ones of more patients with the same images
+        scores, labels, patients = cohort(seed, strength=0.1 + 0.006 * seed, together=0.0)
+        rows = [row for row, name in enumerate(patients) if seed % 2 or int(name[1:]) < 30]
+        times = 5 if seed % 2 else 1
+        names = [f"{patients[row]} {k}" for k in range(times) for row in rows]
+        cohorts.append(
+            (np.tile(scores[:, rows, :2], (1, times, 1)), np.tile(labels[rows][:, [1, 0]], (times, 1)), names)
+        )
+    found = [find_permutations(*one) for one in cohorts]
+    module = importlib.import_module("monai_cxraug.metrics.permutation")
+    monkeypatch.setattr(module, "_LEAST_GAIN", -1.0)
+    monkeypatch.setattr(module, "_LEAST_Z", -100.0)
+    every = [find_permutations(*one) for one in cohorts]
+    wanted = [[r for r in rings if r.other - r.own >= max(0.1, 4 * r.standard_error)] for rings in every]
+    assert found == wanted
+    gains = [(r.other - r.own, (r.other - r.own) / r.standard_error) for rings in every for r in rings]
+    assert any(0.1 < gain < 0.11 and z > 4.4 for gain, z in gains)  # the limits themselves are met on both sides
+    assert any(gain > 0.11 and 4 < z < 4.4 for gain, z in gains)
+
+
+def test_every_label_is_seen_by_every_network() -> None:
+    """One network of two is blind: areas are the mean of both."""
+    scores, labels, _ = cohort()
+    scores[1] = 0
+    np.testing.assert_allclose(cross_auroc(scores, labels), (cross_auroc(scores[:1], labels) + 0.5) / 2)
+    np.testing.assert_array_equal(cross_auroc(scores[0], labels), cross_auroc(scores[:1], labels))
+
+
+def test_a_ring_tells_the_mean_of_its_findings() -> None:
+    scores, labels, patients = cohort(2)
+    labels = labels[:, [1, 2, 0, 3, 4]]
+    (found,) = find_permutations(scores, labels, patients)
+    areas = cross_auroc(scores, labels)
+    assert found.columns == (0, 2, 1)
+    assert found.own == pytest.approx(np.mean([areas[k, k] for k in (0, 1, 2)]))
+    assert found.other == pytest.approx(np.mean([areas[0, 2], areas[2, 1], areas[1, 0]]))
+    assert find_permutations(scores.astype(object), labels.astype(object), patients) == [found]
 
 
 def test_a_few_images_prove_nothing() -> None:
