@@ -17,6 +17,7 @@ PACKAGE = "monai_cxraug"
 #: Boxes that every box may import.
 LEAVES = frozenset(
     {"errors", "artifacts", "console", "keys", "labels", "predictions", "resources", "compiled", "tracking"}
+    | {"config_audit", "plain_yaml"}
 )
 
 #: What each box may import besides the leaves and itself. A finer box (``networks.latents``) has a line of its own and
@@ -29,7 +30,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "predictions": frozenset(),
     "resources": frozenset(),
     "compiled": frozenset(),
+    "config_audit": frozenset(),
     "console": frozenset(),
+    "plain_yaml": frozenset(),
     "tracking": frozenset(),
     "bundle_config": frozenset(),
     "transforms.functional": frozenset(),
