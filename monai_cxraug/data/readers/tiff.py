@@ -74,8 +74,10 @@ def read_tiff(content: bytes, name: object, reduce: Reduce = to_grey) -> tuple[N
             samples = np.asarray(picture.convert("RGB"))
         else:
             samples = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
-    shades = reduce(_channels(samples, name))
-    return ~shades if page.first(_PHOTOMETRIC) == _WHITE_IS_ZERO else shades, page.first(_ORIENTATION, 1)
+    channels = _channels(samples, name)
+    if page.first(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        channels = np.concatenate([~channels[:, :, :1], channels[:, :, 1:]], axis=2)  # opacity means what it meant
+    return reduce(channels), page.first(_ORIENTATION, 1)
 
 
 def _directory(content: bytes, name: object) -> _Directory:

@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image, ImageFile
 
 from monai_cxraug.data.readers import tiff as module
+from monai_cxraug.data.readers.grey import to_rgb
 from monai_cxraug.data.readers.pictures import read_picture
 from monai_cxraug.data.readers.tiff import read_tiff
 from monai_cxraug.errors import InputError
@@ -99,6 +100,18 @@ def test_a_fourth_channel(kind: int) -> None:
     expected = (luma * opacity[..., 0] + 127) // 255 if kind == 2 else luma
     result = read(tiff(np.dstack([colour, opacity]), t338=kind)).astype(int)
     assert abs(result - expected).max() <= (2 if kind == 1 else 0)  # Pillow divides and we multiply
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("white", [0, 255])
+def test_opacity_is_not_turned_over_with_the_shades(kind: int, white: int) -> None:
+    """Nothing shows black, whichever end of the shades is white; a second channel of no meaning changes nothing."""
+    opacity = np.linspace(0, 255, GREY8.size).round().astype(np.uint8).reshape(GREY8.shape)
+    shown = (GREY8 if white else 255 - GREY8).astype(int)
+    expected = (shown * opacity + 127) // 255 if kind else shown
+    content = tiff(np.dstack([GREY8, opacity]), t262=int(white > 0), t338=kind)
+    assert_array_equal(read(content), expected)
+    assert_array_equal(read_tiff(content, "x", to_rgb)[0], np.repeat(expected[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
