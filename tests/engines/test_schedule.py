@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from typing import Any
 
 import pytest
@@ -94,7 +95,11 @@ def test_growth_never_goes_back() -> None:
         {"resolution": 2},
         {"start_resolution": 6, "resolution": 12},
         {"fade_images": -1},
+        {"fade_images": True},
+        {"stable_images": -1},
         {"stable_images": 1.5},
+        {"resolution": 16.0},
+        {"start_resolution": 2},
         {"total_images": 500},
         {"total_images": 0},
         {"batch_size": 0},
@@ -106,6 +111,15 @@ def test_growth_never_goes_back() -> None:
 def test_bad_settings_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="ProgressiveSchedule"):
         ProgressiveSchedule(**{"resolution": 16, "fade_images": 150, "stable_images": 100, **arguments})
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_the_first_stage_has_four_pixels_a_side(side: int) -> None:
+    with pytest.raises(ConfigError, match=r"start_resolution\): must be a whole number of at least 4"):
+        ProgressiveSchedule(24, 10, 10, start_resolution=side)
+    assert FixedSchedule(4, 10, 2).at(0).resolution == 4
+    with pytest.raises(ConfigError, match=r"\(resolution\): must be a whole number of at least 4"):
+        FixedSchedule(side, 10, 2)
 
 
 def test_a_negative_clock_is_refused() -> None:
@@ -295,11 +309,20 @@ def test_length_and_batch_can_be_given() -> None:
     schedule = infogan_schedule(28, 50, total_images=640, batch_size=32)
     assert (schedule.total_images, schedule.batch_size) == (640, 32)
     assert infogan_schedule(28, 50, scale=0.01).total_images == 50 * 15
+    assert infogan_schedule(28, 50, scale=1e-9).total_images == 1
 
 
-@pytest.mark.parametrize("arguments", [(112, 1), (112, 2.5), (112, 50, 0), (112, 50, None, 1)])
-def test_bad_numbers_are_refused(arguments: tuple[Any, ...]) -> None:
-    with pytest.raises(ConfigError, match="whole number"):
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((112, 1), "infogan_schedule(images)"),
+        ((112, 2.5), "infogan_schedule(images)"),
+        ((112, 50, 0), "FixedSchedule(total_images)"),
+        ((112, 50, None, 1), "FixedSchedule(batch_size)"),
+    ],
+)
+def test_bad_numbers_are_refused(arguments: tuple[Any, ...], name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(name)}: must be a whole number"):
         infogan_schedule(*arguments)
 
 
