@@ -37,6 +37,9 @@ EXAMPLES: Final = {
   cxraug sample output/fast50 --finding malignant --n 1147 --manifest data/skin/manifest.csv --out synthetic/malignant
   cxraug sample model.pt --finding Edema --n 500 --start 100 --png --crop 56 64 --out synthetic/more
   cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
+    "audit": """\
+  cxraug audit synthetic/edema --manifest data/nih64/manifest.csv
+  cxraug audit synthetic/diffusion --manifest data/nih64/manifest.csv --classifier models/plain --out audit""",
     "enlarge": """\
   cxraug enlarge synthetic/edema --model models/x2 --out synthetic/edema_224 --manifest data/nih224/manifest.csv
   cxraug enlarge --images radiographs/ --model models/x2/model.pt --out enlarged
@@ -56,7 +59,8 @@ EXAMPLES: Final = {
   cxraug pacs classify model.pt --url https://pacs/dicom-web --query StudyDate=20260105- --out out --maps 3 --store""",
     "pacs export": """\
   cxraug pacs export synthetic/edema --out synthetic_dicom
-  cxraug pacs export synthetic/edema --out synthetic_dicom --url https://pacs/dicom-web""",
+  cxraug pacs export synthetic/edema --out synthetic_dicom --url https://pacs/dicom-web
+  cxraug pacs export synthetic/few --out synthetic_dicom --allow-copies""",
     "study networks": """\
   cxraug study networks data/nih64 --out networks --count 24 --where resample=area""",
     "study build": """\

@@ -132,6 +132,10 @@ def sample(args: argparse.Namespace) -> Stage:
     return _bundle("chest_xray_pggan", settings, made=Path(args.out) / "manifest.csv")
 
 
+def audit(args: argparse.Namespace) -> Stage:
+    return _config("audit", _options(args))
+
+
 def enlarge(args: argparse.Namespace) -> Stage:
     settings = _options(args)
     settings |= {"checkpoint": settings.pop("model"), "output_dir": settings.pop("out")}
@@ -142,7 +146,7 @@ def enlarge(args: argparse.Namespace) -> Stage:
 def train(args: argparse.Namespace) -> Stage:
     from monai_cxraug.data.pack import stored_size
 
-    kept = ("split", "architecture", "size", "steps", "batch_size", "allow_synthetic_majority")
+    kept = ("split", "architecture", "size", "steps", "batch_size", "allow_synthetic_majority", "allow_copies")
     given = {key: value for key, value in _options(args).items() if key in kept}
     given.setdefault("size", stored_size(args.manifest))
     chosen: dict[str, Any] = {

@@ -57,6 +57,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_calibrate(commands)
     _add_sample(commands)
+    _add_audit(commands)
     _add_enlarge(commands)
     _add_train(commands, with_overlays=command == "train")
     _add_predict(commands)
@@ -230,6 +231,16 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--manifest", metavar="MANIFEST.csv", help=audited)
 
 
+def _add_audit(commands: Any) -> None:
+    summary = "say how many images of a synthetic set are nearly copies of training images, whoever made it"
+    audit = _add(commands, "audit", summary, jobs.audit)
+    audit.add_argument("synthetic", metavar="SET", help="synthetic set: its folder or manifest.csv")
+    known = "real images, those that trained the generator among them"
+    audit.add_argument("--manifest", required=True, metavar="MANIFEST.csv", help=known)
+    audit.add_argument("--classifier", metavar="MODEL", help="classifier whose features are compared too (none)")
+    audit.add_argument("--out", metavar="DIR", help="folder for audit.json, nearest.csv and nearest.png (the set's)")
+
+
 def _add_enlarge(commands: Any) -> None:
     summary = "enlarge a synthetic set, or pictures, by a network trained on real training images"
     enlarge = _add(commands, "enlarge", summary, jobs.enlarge)
@@ -279,6 +290,9 @@ def _add_train(commands: Any, with_overlays: bool) -> None:
     )
     train.add_argument(
         "--allow-synthetic-majority", action="store_true", default=None, help="permit more synthetic than real images"
+    )
+    train.add_argument(
+        "--allow-copies", action="store_true", default=None, help="permit synthetic sets that copy training images"
     )
     train.add_argument(
         "--architecture", metavar="NAME", help="densenet121, resnet50, vgg16, small_cnn, … (densenet121)"
@@ -358,6 +372,8 @@ def _add_pacs(commands: Any) -> None:
     export = _add(actions, "export", summary, jobs.export_synthetic, EXAMPLES["pacs export"])
     export.add_argument("synthetic", metavar="SET", help="synthetic set: its folder or manifest.csv")
     export.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
+    allowed = "export a set that copies training images, or was not audited; exported.json records it"
+    export.add_argument("--allow-copies", action="store_true", default=None, help=allowed)
     _add_archive(export, required=False)
 
 

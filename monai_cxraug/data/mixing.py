@@ -21,6 +21,7 @@ from monai_cxraug.data.additions import (
     parse_set,
     shuffle_labels,
 )
+from monai_cxraug.data.copies import Admission, admit
 from monai_cxraug.data.datasets import PackDataset, PackRows, Sample
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.manifest import Where, read_manifest
@@ -55,6 +56,8 @@ class MixedDataset(PackDataset):
         held_out: evaluation images, ``{manifest, split, where}`` each, whose patients nothing may have seen. The other
             patients of ``manifest`` are held out in any case.
         allow_synthetic_majority: permit more synthetic than real images (evidence rule 2).
+        allow_copies: permit synthetic sets whose audit found copies of training images; see
+            :func:`~monai_cxraug.data.copies.admit`. One without an audit passes in any case, and that is said.
         repeat_transform: done first to samples that were drawn before in the same pass.
         contrast: change of contrast that every image gets, real and synthetic alike.
         left_out_fold: ``[k, K]``: train without the patients of fold k of K; see
@@ -72,6 +75,7 @@ class MixedDataset(PackDataset):
             what it should be. Filtered copies and duplicates count as real: each shows a patient of the training
             images.
         InputError: a synthetic set is missing, or there is no positive image to add again.
+        StateError: the audit of a synthetic set found copies of training images.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class MixedDataset(PackDataset):
         shuffle_labels: bool = False,
         limit: Mapping[str, int] | None = None,
         top_up: Mapping[str, int] | None = None,
+        allow_copies: bool = False,
     ) -> None:
         super().__init__(
             manifest,
@@ -115,8 +120,9 @@ class MixedDataset(PackDataset):
         )
         outside = self._held_out_patients(held_out)
         self._seen = self.real.patients()
+        self._admitted: list[Admission] = []
         for entry in synthetic:
-            self.parts.append(self._admit(*parse_set(entry), outside))
+            self.parts.append(self._admit(*parse_set(entry), outside, allow_copies))
         if top_up:
             fill_up(self.real, self.parts[1:], top_up)
         if shuffle_labels:
@@ -152,6 +158,10 @@ class MixedDataset(PackDataset):
         """Return who must not judge a model trained on this: the patients shown, and those that generators saw."""
         return sorted(self._seen)
 
+    def audits(self) -> list[dict[str, Any]]:
+        """Return what is known of copies of training images in each synthetic set, and whether they were allowed."""
+        return [one.record() for one in self._admitted]
+
     def _held_out_patients(self, held_out: Sequence[Mapping[str, Any]]) -> frozenset[str]:
         outside = self.real.manifest.patients() - self.real.patients()
         for spec in held_out:
@@ -166,7 +176,7 @@ class MixedDataset(PackDataset):
             outside |= judged
         return outside
 
-    def _admit(self, folder: Path, count: int | None, outside: frozenset[str]) -> PackRows:
+    def _admit(self, folder: Path, count: int | None, outside: frozenset[str], allow_copies: bool) -> PackRows:
         provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
         if "salt" in provenance:  # images made elsewhere; our own generators name patients as their manifest does
             refuse_different_salts({str(self.real.manifest.path): self.real.manifest.info, str(folder): provenance})
@@ -177,6 +187,7 @@ class MixedDataset(PackDataset):
             raise InputError(folder, f"a synthetic set has source {' or '.join(SOURCES[1:])}", "real", "make it again")
         part.pack.require_channels(self.real.channels)
         keep_first(part, count, folder)
+        self._admitted.append(admit(part.manifest.path.parent, provenance, allow_copies, unaudited=True))
         self._seen |= seen
         return part
 

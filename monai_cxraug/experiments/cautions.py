@@ -24,6 +24,8 @@ def allowances(plan: Plan) -> list[str]:
     lines = []
     if plan.experiment.allow_synthetic_majority:
         lines.append("The experiment allows synthetic images to be the majority of the training set.")
+    if plan.experiment.allow_copies:
+        lines.append("The experiment allows synthetic images that are copies of training images.")
     return lines
 
 

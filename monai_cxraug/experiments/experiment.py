@@ -218,6 +218,7 @@ class Experiment:
         filters: filters of ``filtered_real`` and ``filtered_gan``: one copy of each training image a filter.
         external: finding to a folder of images made elsewhere, for the arm ``external``.
         allow_synthetic_majority: permit more synthetic than real training images; the report prints it.
+        allow_copies: permit synthetic sets whose audit found copies of training images; the report prints it.
         published: what others have reported, to stand beside the results; nothing is computed from it.
         top_up: a grid over numbers of real images, in place of ``fractions`` and ``ratios``.
     """
@@ -238,6 +239,7 @@ class Experiment:
     filters: Sequence[str] = ("gaussian", "unsharp", "minimum")
     external: Mapping[str, str] = field(default_factory=dict)
     allow_synthetic_majority: bool = False
+    allow_copies: bool = False
     published: Sequence[Published] = ()
     top_up: TopUp | None = None
 
@@ -249,7 +251,7 @@ class Experiment:
                 for name in names:
                     if not entry[name]:
                         del entry[name]
-        return {key: value for key, value in values.items() if key != "top_up" or value is not None}
+        return {key: value for key, value in values.items() if key not in ("top_up", "allow_copies") or value}
 
 
 def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:

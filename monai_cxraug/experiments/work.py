@@ -29,7 +29,7 @@ _OWN_KEYS: Final = {
     "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
     "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels", "left_out_fold",
     "held_out", "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after",
-    "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up",
+    "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up", "allow_copies",
 }  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -104,6 +104,7 @@ class Workshop:
             **added,
             **self._total(one, arm),
             "allow_synthetic_majority": self.experiment.allow_synthetic_majority,
+            "allow_copies": self.experiment.allow_copies or self.smoke,  # a smoke run says nothing of its images
         }
         return Work(CLASSIFIER_BUNDLE, settings, (*self._recipe, *arm.overlays, *self._smoke))
 

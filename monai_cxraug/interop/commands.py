@@ -86,17 +86,20 @@ class ExportSynthetic:
         out: folder to fill.
         url: of an archive that takes the images as well.
         patience: seconds to wait when the archive goes away in the middle of the work.
+        allow_copies: export a set that holds copies of training images, or that was not audited.
     """
 
     synthetic: str | Path
     out: str | Path
     url: str | None = None
     patience: float = 60.0
+    allow_copies: bool = False
 
     def run(self) -> Path:
         """Export, show progress and return the table of what was exported."""
         require_packages()
         archive = open_archive(self.url, self.patience) if self.url else None
-        table = ExportSet(self.synthetic, Path(self.out), archive, progress_bar("export")).run()
+        job = ExportSet(self.synthetic, Path(self.out), archive, progress_bar("export"), self.allow_copies)
+        table = job.run()
         deliver(table)
         return table

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from monai_cxraug import __version__
 from monai_cxraug.artifacts import content_hash, file_hash, locked, read_json, write_csv, write_json
+from monai_cxraug.data.copies import admit
 from monai_cxraug.data.manifest import Manifest, read_manifest
 from monai_cxraug.data.mixing import PROVENANCE_SCHEMA
 from monai_cxraug.data.pack import Pack
@@ -179,36 +180,43 @@ class SyntheticSet:
 class ExportSet:
     """Writes a synthetic set as DICOM files, and stores them if wanted.
 
+    What leaves the house must have been audited for copies of training images, and be free of them. ``exported.json``
+    says what the audit said, and whether the set was let go all the same.
+
     Args:
         path: the set.
         out: folder to fill; files that are there with their content stay.
         archive: where to store them as well.
         progress: called with (done, total) images.
+        allow_copies: export a set that holds copies of training images, or that was not audited.
     """
 
     path: str | Path
     out: Path
     archive: Archive | None = None
     progress: Progress | None = None
+    allow_copies: bool = False
 
     def run(self) -> Path:
         """Write and store; return the table of what is there.
 
         Raises:
-            CxrAugError: no such set, the folder holds another one, or the archive does not take an image.
+            CxrAugError: no such set, its audit found copies or there is none, the folder holds another one, or the
+                archive does not take an image.
         """
         made = SyntheticSet.read(self.path)
+        admission = admit(made.manifest.path.parent, made.provenance, self.allow_copies, unaudited=False)
         self._refuse_other(made)
         self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out / _LOCK):
             sweep(self.out)
-            self._write_about(made, complete=False)
+            self._write_about(made, admission.record())
             names = made.manifest["image"].tolist()
             rows = [
                 (name, f"{made.uid(row)}.dcm", made.uid(row), self._export(made, row)) for row, name in enumerate(names)
             ]
             write_csv(self.out / TABLE, ("image", "file", "sop_instance_uid", "sha256"), rows)
-            self._write_about(made, complete=True)
+            self._write_about(made, admission.record(), complete=True)
         return self.out / TABLE
 
     def _refuse_other(self, made: SyntheticSet) -> None:
@@ -227,9 +235,10 @@ class ExportSet:
             self.progress(row + 1, len(made.manifest))
         return file_hash(path)
 
-    def _write_about(self, made: SyntheticSet, complete: bool) -> None:
+    def _write_about(self, made: SyntheticSet, audit: dict[str, Any], complete: bool = False) -> None:
         inputs = {"generator": made.generator, "manifest": made.manifest.hash()}
         if complete:
             inputs[TABLE] = file_hash(self.out / TABLE)
         about = {"set": made.key, "study": made.study, "images": len(made.manifest), "complete": complete}
-        write_json(self.out / ABOUT, SCHEMA, {**about, "inputs": inputs})
+        known = {key: value for key, value in audit.items() if key != "set"}
+        write_json(self.out / ABOUT, SCHEMA, {**about, "audit": known, "inputs": inputs})

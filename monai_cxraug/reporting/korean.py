@@ -45,6 +45,8 @@ GIVEN: Final[dict[str, str]] = {
     "thought likeliest": "가장 높은 확률로 판단",
     "The experiment allows synthetic images to be the majority of the training set.": "이 실험은 합성 영상이 학습 "
     "집합의 과반이 되는 것을 허용합니다.",
+    "The experiment allows synthetic images that are copies of training images.": "이 실험은 학습 영상의 복제본인 합성 "
+    "영상을 허용합니다.",
     "Atelectasis": "무기폐 (Atelectasis)",
     "Cardiomegaly": "심비대 (Cardiomegaly)",
     "Effusion": "흉수 (Effusion)",

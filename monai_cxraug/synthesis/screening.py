@@ -19,8 +19,8 @@ from monai_cxraug.engines.inferers import FlipAveraging
 from monai_cxraug.errors import ConfigError, LeakageError, StateError
 from monai_cxraug.labels import require_findings
 from monai_cxraug.networks.weights import load_model
-from monai_cxraug.synthesis.audit import MemorisationAudit, choose_training, fit_all, nearest_of
-from monai_cxraug.synthesis.nearest import Images, Twins
+from monai_cxraug.synthesis.audit import Found, MemorisationAudit, choose_training, fit_all
+from monai_cxraug.synthesis.nearest import Images
 
 #: probability from which a finding counts as seen, and share of real positives that would be accepted.
 REJECT_FROM: Final = 0.5
@@ -344,8 +344,7 @@ class Selection:
         drawn: number of images looked at: up to the last one that was accepted.
         rejected: number of images rejected for each reason; one with several counts for each. What the judges reject is
             not audited.
-        found: the nearest training image of each accepted one.
-        shown: the accepted images that are nearest to training images.
+        shown: the accepted images that are most like training images, and what was found for them.
     """
 
     def __init__(
@@ -354,8 +353,8 @@ class Selection:
         self.panel, self.audit, self.drop_memorised = panel, audit, drop_memorised
         self.numbers: list[int] = []
         self.drawn, self.rejected = 0, Counter[str]()
-        self.found = Twins(np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0))
-        self.shown: tuple[list[NDArray[np.float32]], Twins] = ([], self.found)
+        self._parts: list[Found] = []
+        self.shown: tuple[list[NDArray[np.float32]], Found] | None = None
 
     @property
     def judging(self) -> bool:
@@ -377,7 +376,7 @@ class Selection:
         kept = np.flatnonzero(~np.any([np.zeros(len(images), bool), *refused.values()], axis=0))
         found = None if self.audit is None else self.audit.find(images[kept])
         if self.drop_memorised and self.audit is not None and found is not None:
-            far = found.distances >= self.audit.threshold
+            far = ~self.audit.near(found)
             refused[_NEAR] = np.isin(np.arange(len(images)), kept[~far])
             kept, found = kept[far], found.at(far)
         kept = kept[:most]
@@ -385,8 +384,8 @@ class Selection:
         self.drawn += seen
         self.rejected.update({reason: int(mask[:seen].sum()) for reason, mask in refused.items()})
         self.numbers += (first + kept).tolist()
-        if found is not None:
-            self._remember(images[kept], found.at(slice(most)))
+        if self.audit is not None and found is not None and len(kept):
+            self._remember(self.audit, images[kept], found.at(slice(most)))
         return kept
 
     def accept_all(self, first: int, count: int) -> None:
@@ -394,11 +393,17 @@ class Selection:
         self.numbers += range(first, first + count)
         self.drawn += count
 
-    def _remember(self, images: Images, found: Twins) -> None:
-        self.found = self.found.joined(found)
-        both, pictures = self.shown[1].joined(found), [*self.shown[0], *images]
-        nearest = nearest_of(both)
+    def _remember(self, audit: MemorisationAudit, images: Images, found: Found) -> None:
+        self._parts.append(found)
+        before, known = ([], []) if self.shown is None else (self.shown[0], [self.shown[1]])
+        both, pictures = Found.of([*known, found]), [*before, *images]
+        nearest = audit.nearest(both)
         self.shown = [pictures[k].copy() for k in nearest], both.at(nearest)
+
+    @property
+    def found(self) -> Found:
+        """What the audit found for the accepted images."""
+        return Found.of(self._parts)
 
     def refusal(self, output_dir: object, n: int) -> StateError:
         """The error that ends a search in vain."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from monai_cxraug.artifacts import atomic_path, file_hash, locked, read_json, write_csv, write_json
 from monai_cxraug.data.additions import UNREAL
 from monai_cxraug.data.contact_sheet import write_contact_sheet
+from monai_cxraug.data.copies import AUDIT_FILE, find_audit
 from monai_cxraug.data.duplicates import CONTENT
 from monai_cxraug.data.files import FileRef, Tree
 from monai_cxraug.data.manifest import Manifest, read_manifest
@@ -31,6 +32,7 @@ PROVENANCE: Final = "provenance.json"
 PICTURES: Final = "enlarged"
 #: what the memorisation audit of the set left beside it.
 _AUDIT: Final = ("nearest.csv", "nearest.png")
+_OLD: Final = ("manifest.json", PROVENANCE, AUDIT_FILE, *_AUDIT)
 _BLOCK: Final = 64
 
 Progress = Callable[[int, int], None]
@@ -135,13 +137,14 @@ class EnlargedSet:
         return {
             **{name: value for name, value in before.items() if name not in ("schema", "version")},
             **({} if salt is None else {"salt": salt}),
+            "memorisation_audit": find_audit(folder, before),  # enlarging makes nothing new of a copy
             "patients_seen": sorted(seen | resolver.patients_seen),
             "resolver": resolver.provenance(),
             "enlarged": enlarged,
         }
 
     def _write(self, out: Path, table: Manifest, pack: Pack, provenance: dict[str, Any]) -> Path:
-        for name in ("manifest.json", PROVENANCE, *_AUDIT):  # images of one set never stand beside another's papers
+        for name in _OLD:  # images of one set never stand beside another's papers
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "png", ignore_errors=True)
         names, scale = table["image"].tolist(), self.resolver.scale

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_cxraug.artifacts import atomic_path, locked, write_json
+from monai_cxraug.data.copies import AUDIT_FILE
 from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.mixing import PROVENANCE_SCHEMA, held_out_patients, refuse_seen
 from monai_cxraug.data.pack import quantise, to_unit, write_info
@@ -26,7 +27,7 @@ from monai_cxraug.synthesis.screening import Panel, Screening, Selection
 
 _SHEET_COLUMNS, _SHEET_ROWS = 10, 6
 _PNG, _PARTIAL = "png", ".png.partial"
-_NEAREST = ("nearest.csv", "nearest.png")
+_NEAREST = ("nearest.csv", "nearest.png", AUDIT_FILE)
 _FILES = ("pack.npy", "pack.json", "provenance.json", "contact_sheet.png", "manifest.csv", "manifest.json", *_NEAREST)
 #: pixels of the images that are judged at once.
 _JUDGED = 2**21
@@ -171,7 +172,7 @@ class SyntheticSet:
         names = self._names(selection.numbers)
         write_info(out, shape, f"uint{self.depth}", names)
         provenance = self._provenance(selection, names, shape, *origin)
-        if selection.audit is not None:
+        if selection.audit is not None and selection.shown is not None:
             selection.audit.write_table(out / "nearest.csv", names, selection.found)
             selection.audit.draw(out / "nearest.png", np.stack(selection.shown[0]), selection.shown[1])
         write_json(out / "provenance.json", PROVENANCE_SCHEMA, provenance)

@@ -29,6 +29,7 @@ def write_set(
     seed: int = 0,
     source: str = "synthetic",
     shape: tuple[int, ...] = (16, 12),
+    verdict: str | None = "no sign of copies",
 ) -> Path:
     """A synthetic set as ``cxraug sample`` writes it, from noise; rectangular, as a crop makes it."""
     folder.mkdir(parents=True)
@@ -38,7 +39,9 @@ def write_set(
     rows = [{"image": name, "split": "train", "source": source} for name in names]
     labels = np.tile(np.array([[1, np.nan]], np.float32), (count, 1))
     Manifest(make_columns(rows), ("Edema", "Hernia"), labels, {"name": "synthetic Edema"}).write(folder)
+    audit = {"not run": "no manifest was given"} if verdict is None else {"verdict": verdict, "near": 2, "images": 3}
     about = {"generator": {"sha256": GENERATOR, "kind": "pggan"}, "patients_seen": list(PATIENTS)}
+    about |= {"memorisation_audit": audit}
     write_json(folder / "provenance.json", PROVENANCE_SCHEMA, {**about, "seed": seed, "finding": "Edema", "n": count})
     return folder
 
@@ -162,6 +165,29 @@ def test_real_images_are_not_exported_as_synthetic(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="only synthetic images are exported as such; found source 'real'"):
         ExportSet(write_set(tmp_path / "set", source="real"), tmp_path / "out").run()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("copies of training images", "may not be copies of training images; found 2 of 3 near one"),
+        (None, "its audit must say so; found no audit (no manifest was given); run cxraug audit SET --manifest"),
+    ],
+)
+def test_copies_do_not_leave_the_house_unless_that_is_asked_for(
+    tmp_path: Path, verdict: str | None, words: str
+) -> None:
+    made = write_set(tmp_path / "set", verdict=verdict)
+    with pytest.raises(StateError) as caught:
+        ExportSet(made, tmp_path / "out").run()
+    assert words in str(caught.value)
+    assert "allow_copies: true" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    ExportSet(made, tmp_path / "out", allow_copies=True).run()
+    known = {"not run": "no manifest was given"} if verdict is None else {"verdict": verdict}
+    assert json.loads((tmp_path / "out" / "exported.json").read_text())["audit"] == {**known, "allow_copies": True}
+    ExportSet(write_set(tmp_path / "good"), tmp_path / "new").run()
+    assert not json.loads((tmp_path / "new" / "exported.json").read_text())["audit"]["allow_copies"]
 
 
 def test_two_sets_do_not_share_a_folder(tmp_path: Path) -> None:

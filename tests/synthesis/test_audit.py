@@ -118,7 +118,7 @@ def test_the_threshold_leaves_patients_out() -> None:
     expected = np.sort(table.min(axis=(1, 2)))
     assert_allclose(audit.real_distances, expected, rtol=1e-12)
     assert audit.threshold == pytest.approx(expected[2])  # 1 % of 301, rounded down, is the third
-    assert audit.expected_share == pytest.approx(3 / 301)
+    assert audit.thresholds["pixels"].rank == 3
     assert make_audit(quantile=0.25).threshold == pytest.approx(np.sort(make_audit().real_distances)[74])
 
 
@@ -136,7 +136,7 @@ def test_filtered_copies_are_compared_with_but_set_no_threshold() -> None:
     audit = MemorisationAudit(np.concatenate([plain.images, copies]), names, [*plain.patients] * 2, real)
     assert len(audit.real_distances) == 40
     found = audit.find(copies[:3])
-    assert [names[row] for row in found.rows] == ["0.png+blur", "1.png+blur", "2.png+blur"]
+    assert [names[row] for row in found.pixels.rows] == ["0.png+blur", "1.png+blur", "2.png+blur"]
     assert audit.report(["a", "b", "c"], found)["filtered_copies"] == 40
 
 
@@ -181,18 +181,22 @@ def test_planted_copies_are_found(change: str) -> None:
 
 def test_too_near_is_said_without_a_copy() -> None:
     audit = make_audit()
-    half = 0.5 + (audit.images[:200] - 0.5)
-    towards = half + (0.75 * audit.threshold) * np.sign(np.random.default_rng(0).normal(size=half.shape))
-    report = audit.report([str(k) for k in range(200)], audit.find(towards.astype(np.float32)))
-    assert (report["near"], report["copies"]) == (200, 0)
+    known, rng = audit.images[:200], np.random.default_rng(0)
+    towards = known + (0.85 * audit.threshold) * np.sign(rng.normal(size=known.shape)).astype(np.float32)
+    found = audit.find(towards)
+    report = audit.report([str(k) for k in range(200)], found)
+    assert (report["near"], report["measures"]["pixels"]["copies"], report["interval"][1]) == (200, 0, 1)
+    assert report["verdict"] == "copies of training images"  # so many cannot be chance
+    few = np.concatenate([towards[~audit.copies(found)][:11], to_unit(draw(190, 9))])
+    report = audit.report([str(k) for k in range(201)], audit.find(few))
+    assert report["copies"] <= 1  # one by chance is not taken for copying
     assert report["verdict"] == "nearer to training images than real images of other patients are"
-    assert report["interval"][1] == 1
 
 
 def test_larger_images_are_averaged() -> None:
     audit = make_audit(30)
     large = audit.images[:4].repeat(2, 1).repeat(2, 2)
-    assert_allclose(audit.find(large).distances, 0, atol=1e-6)
+    assert_allclose(audit.find(large).pixels.distances, 0, atol=1e-6)
     assert_allclose(fit_all(large, 16, 4), audit.images[:4], atol=1e-6)
 
 
