@@ -485,6 +485,27 @@ def test_what_is_counted() -> None:
     assert (none.n, none.positives, none.left_out, none.interval) == (4, 0, (0, 1, 2), None)
 
 
+def test_a_finding_that_all_have_counts_nowhere() -> None:
+    labels = np.array([[1, 1], [0, 1], [1, 1], [0, math.nan]])
+    scores = np.arange(8.0).reshape(1, 4, 2)
+    found = estimate(scores, labels, list("abcd"), 0)
+    assert (found.left_out, found.n, found.positives, found.skipped) == ((1,), 4, 2, 0)
+    assert found.auroc == auroc(scores[0, :, 0], labels[:, 0])
+    alone = estimate(scores[..., 1], labels[:, 1], list("abcd"), 0)
+    assert (alone.left_out, alone.n, alone.positives, alone.skipped) == ((0,), 3, 3, 1)
+    assert math.isnan(alone.auroc)
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_every_arm_and_label_is_checked_without_replicates_too(bad: int) -> None:
+    arms = np.zeros((2, 1, 4))
+    arms[bad, 0, 2] = np.nan
+    with pytest.raises(InputError, match="finite"):
+        compare(*arms, [0, 1, 0, 1], list("abcd"), 0)
+    with pytest.raises(LabelError, match=r"2\.0"):
+        estimate(np.zeros((1, 4)), [0, 1, 2, 0], list("abcd"), 0)
+
+
 def test_replicates_mix_drawn_seeds_and_findings() -> None:
     scores, labels, patients = cohort(seeds=2, findings=2)
     labels = np.nan_to_num(labels)

@@ -210,6 +210,126 @@ def test_blocks_change_nothing_and_no_interval_is_given_where_there_is_none(monk
     assert set(empty.intervals.values()) == {None}
 
 
+# --- small and by hand ---
+
+
+def small(seeds: int = 2, n: int = 40) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Probabilities [S, n], labels [n] with unknowns, patients [n]."""
+    rng = np.random.default_rng(seeds)
+    labels = (np.arange(n) % 5 < 2).astype(float)
+    probs = np.clip(0.3 + 0.25 * labels + 0.25 * rng.normal(size=(seeds, n)), 0.01, 0.99).round(2)
+    labels[::13] = np.nan
+    return probs, labels, [f"P{k // 2}" for k in range(n)]
+
+
+def one_step(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept: from the fit of all images one weighted Newton step, as a system of equations."""
+    line, odds = np.array(recalibrate(probs, labels)), logit(probs)
+    columns = np.stack([np.ones_like(odds), odds])
+    mean = expit(line @ columns)
+    gradient, hessian = columns @ (weights * (labels - mean)), (columns * weights * mean * (1 - mean)) @ columns.T
+    intercept, slope = line + np.linalg.solve(hessian, gradient)
+    return float(slope), float(intercept)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_few_replicates_are_those_of_repeated_images(seeds: int) -> None:
+    probs, labels, patients = small(seeds)
+    cuts = np.linspace(0.4, 0.5, seeds)
+    found = measure_seeds(probs, labels, cuts, patients, 60, seed=4)
+    each = [measure(row, labels, cut) for row, cut in zip(probs, cuts, strict=True)]
+    known = ~np.isnan(labels)
+    rng = np.random.default_rng(4)
+    images = patient_weights([name for name, keep in zip(patients, known, strict=True) if keep], 60, rng)
+    shares = seed_weights(seeds, 60, rng)
+    drawn: dict[str, list[float]] = {name: [] for name in NAMES}
+    for row, share in zip(images, shares, strict=True):
+        repeated = np.repeat(np.flatnonzero(known), row)
+        of_seeds = [asdict(measure(one[repeated], labels[repeated], cut)) for one, cut in zip(probs, cuts, strict=True)]
+        for k, one in enumerate(probs):
+            of_seeds[k]["slope"], of_seeds[k]["intercept"] = one_step(one[known], labels[known], row.astype(float))
+        for name in NAMES:
+            drawn[name].append(share @ [one[name] for one in of_seeds])
+    assert (found.n, found.positives, found.skipped) == (each[0].n, each[0].positives, 4)
+    for name in NAMES:
+        assert getattr(found, name) == pytest.approx(np.mean([getattr(one, name) for one in each]))
+        assert found.intervals[name] == pytest.approx(percentile_interval(drawn[name]), abs=1e-9), name
+    assert set(measure_seeds(probs, labels, cuts, patients, 0).intervals.values()) == {None}
+
+
+def test_a_change_has_the_interval_of_the_paired_differences() -> None:
+    probs, labels, patients = small(3)
+    ours, theirs = probs[:2], probs[1:]
+    change = measure_change(ours, [0.5, 0.4], theirs, [0.45, 0.5], labels, patients, 60, seed=2)
+    known = ~np.isnan(labels)
+    rng = np.random.default_rng(2)
+    images = patient_weights([name for name, keep in zip(patients, known, strict=True) if keep], 60, rng)
+    shares, drawn = seed_weights(2, 60, rng), []
+    for row, share in zip(images, shares, strict=True):
+        repeated = np.repeat(np.flatnonzero(known), row)
+        pair = [[measure(one[repeated], labels[repeated]).auroc for one in arm] for arm in (ours, theirs)]
+        drawn.append(share @ pair[0] - share @ pair[1])
+    assert change["auroc"][1] == pytest.approx(percentile_interval(drawn), abs=1e-12)
+    assert change["auroc"][0] == pytest.approx(
+        np.mean([measure(one, labels).auroc for one in ours]) - np.mean([measure(one, labels).auroc for one in theirs])
+    )
+    assert list(change) == list(NAMES)
+    one_class = measure_change(ours, [0.5] * 2, theirs, [0.5] * 2, np.zeros(40), patients, 50)
+    assert math.isnan(one_class["auroc"][0])
+    assert one_class["auroc"][1] is None
+    assert one_class["brier"][1] is not None
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=15), st.sampled_from([0.25, 0.5, 1.0])
+)
+def test_decisions_and_losses_by_counting(rows: list[tuple[int, bool]], cut: float) -> None:
+    probs, labels = np.array([step / 20 for step, _ in rows]), np.array([float(ill) for _, ill in rows])
+    found = measure(probs, labels, cut)
+    said, ill = probs >= cut, labels == 1
+    shares = [float(np.mean(part)) if len(part) else math.nan for part in (said[ill], ~said[~ill])]
+    assert (found.sensitivity, found.specificity) == pytest.approx(shares, nan_ok=True)
+    assert found.balanced_accuracy == pytest.approx(sum(shares) / 2, nan_ok=True)
+    assert found.accuracy == pytest.approx(np.mean(said == ill))
+    assert found.all_negative == pytest.approx(1 - ill.mean())
+    assert found.brier == pytest.approx(np.mean((probs - labels) ** 2))
+    inside = np.clip(probs, 1e-9, 1 - 1e-9)
+    assert found.log_loss == pytest.approx(-np.mean(labels * np.log(inside) + (1 - labels) * np.log1p(-inside)))
+    assert found.ece == pytest.approx(calibration_error(probs, labels))
+    assert (found.n, found.positives, found.skipped, found.intervals) == (len(rows), ill.sum(), 0, {})
+    assert repr(measure(probs, labels)) == repr(measure(probs, labels, 0.5))
+
+
+def test_numbers_and_names_of_any_kind() -> None:
+    probs, labels, patients = small()
+    cuts = [0.4, 0.5]
+    numbers = [int(name[1:]) for name in patients]
+    plain = measure_seeds(probs, labels, cuts, [str(one) for one in numbers], 50)
+    objects = [np.array(part, dtype=object) for part in (probs, labels, cuts)]
+    assert measure_seeds(*objects, numbers, 50) == plain  # type: ignore[arg-type]
+    change = measure_change(objects[0], objects[2], objects[0], objects[2], objects[1], numbers, 50)  # type: ignore[arg-type]
+    assert set(change.values()) == {(0.0, (0.0, 0.0))}
+    groups = measure_groups(list(probs[0]), list(labels), [k % 2 for k in range(40)])  # type: ignore[misc]
+    assert groups == {"0": measure(probs[0, ::2], labels[::2]), "1": measure(probs[0, 1::2], labels[1::2])}
+
+
+@pytest.mark.parametrize(
+    ("probs", "labels", "cuts", "patients"),
+    [
+        ([0.5, 0.5], [1, 0], [0.5], ["a", "b"]),
+        ([[0.5, 0.5]], [1, 0], [0.5, 0.5], ["a", "b"]),
+        ([[0.5, 0.5]], [1, 0], [0.5], ["a"]),
+        ([[0.5, 0.5]], [[1, 0]], [0.5], ["a", "b"]),
+        ([[0.5, 0.5]], [1], [0.5], ["a", "b"]),
+        (np.empty((0, 2)), [1, 0], [], ["a", "b"]),
+    ],
+)
+def test_arms_that_do_not_fit_are_refused(probs: object, labels: object, cuts: object, patients: list[str]) -> None:
+    with pytest.raises(InputError, match="must fit labels"):
+        measure_seeds(probs, labels, cuts, patients, 10)  # type: ignore[arg-type]
+
+
 # --- subgroups and bad input ---
 
 
