@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from monai_cxraug.errors import InputError, StateError
 Json = Any
 #: what file systems say that have no locks, as some over a network; there, nobody is locked out.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+#: a temporary file's name: its target's name, what ``mkstemp`` draws, and the target's suffix again.
+_TEMPORARY = re.compile(r"\.[^.].*?(?P<suffix>\.[^.]+)\.[a-z0-9_]{8}(?P=suffix)")
 
 
 @contextmanager
@@ -46,6 +49,17 @@ def atomic_path(path: str | os.PathLike[str], private: bool = False) -> Iterator
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of :func:`atomic_path` that killed processes left, here and one folder below.
+
+    Args:
+        folder: where nobody else writes now.
+    """
+    for file in (*folder.glob(".*"), *folder.glob("*/.*")):
+        if _TEMPORARY.fullmatch(file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
