@@ -249,7 +249,7 @@ class _Worker:
     def _listen(self) -> None:
         with suppress(Exception):  # the end of a process, in whatever way, ends the stream
             while True:
-                message = pickle.load(self.answers)
+                message = pickle.load(self.answers)  # nosec B301: of a process that we started, by its pipe
                 self.since = time.monotonic()
                 self.inbox.put((self, message))
         self.inbox.put((self, None))
@@ -350,14 +350,14 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it is interrupted
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what decoders print must not mix with answers
-    recipe: Recipe = pickle.load(requests)
+    recipe: Recipe = pickle.load(requests)  # nosec B301: of the process that started us, by its pipe
     _limit_memory(recipe.memory)
     pickle.dump("ready", answers)
     answers.flush()
     os.dup2(1, 2)
     with suppress(EOFError, BrokenPipeError):
         while True:
-            for task in pickle.load(requests):
+            for task in pickle.load(requests):  # nosec B301: likewise
                 _limit_time(recipe.seconds)
                 pickle.dump(decode(task, recipe), answers, protocol=5)
                 answers.flush()

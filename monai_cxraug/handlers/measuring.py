@@ -93,7 +93,7 @@ def main(folder: Path) -> None:
     if hasattr(os, "nice"):
         os.nice(_NICEST)
     stream = sys.stdin.buffer
-    measure: Measure = pickle.load(stream)
+    measure: Measure = pickle.load(stream)  # nosec B301: of the training that started us, by its pipe
     names: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read_names, args=(stream, names), daemon=True).start()
     import torch

@@ -62,7 +62,7 @@ class PageClient:
         token: the administrator's, for requests as administrator.
     """
 
-    def __init__(self, url: str, patience: float = 60.0, token: str = "") -> None:
+    def __init__(self, url: str, patience: float = 60.0, token: str = "") -> None:  # nosec B107: none, by default
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname or "", parts.port, timeout=30)
