@@ -242,7 +242,7 @@ def completion(args: argparse.Namespace) -> Call:
             raise ConfigError("completion", "needs the package shtab", "none", mend) from None
         from monai_cxraug.cli.parser import build_parser
 
-        script = shtab.complete(build_parser("prepare"), shell=args.shell)
+        script = shtab.complete(build_parser("prepare"), shell=args.shell)  # nosec B604: its name; none is started
         deliver(script)
         return [script]
 
