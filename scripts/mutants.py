@@ -24,6 +24,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import mmap
 import os
 import resource
 import signal
@@ -46,8 +47,8 @@ from scripts.mutations import Mutant, mutants
 Outcomes = dict[str, dict[str, Any]]
 Reach = dict[str, tuple[float, list[int]]]  # test to its CPU seconds and the lines that it runs
 
-#: CPU seconds of a child beyond five times what its tests take: more is a hang, which counts as noticed.
-_PATIENCE: Final = 10.0
+#: CPU seconds of a child beyond twice what its tests take: more is a hang, which counts as noticed.
+_PATIENCE: Final = 2.0
 _MEMORY: Final = 16 * 2**30  # address space of a child
 _NOTICED, _SURVIVED = 1, 0
 
@@ -85,6 +86,9 @@ def _swap(mutant: Mutant, trial: _Trial, functions: Sequence[FunctionType]) -> N
     wanted = next(code for code in _codes(compile(tree, path, "exec")) if code.co_qualname == mutant.function)
     for function in functions:
         function.__code__ = wanted
+    for one in vars(sys.modules[trial.name]).values():
+        if hasattr(one, "cache_clear"):  # what the code as it was has left behind
+            one.cache_clear()
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -100,21 +104,30 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 class _Fork:
     """Pytest plugin that collects, and then judges mutants instead of running the tests."""
 
-    def __init__(self, job: Callable[[Sequence[pytest.Item]], None]) -> None:
-        self.job = job
+    def __init__(self, job: Callable[[Sequence[pytest.Item]], None], examples: int) -> None:
+        self.job, self.examples = job, examples
 
     def pytest_sessionstart(self) -> None:  # after conftest.py has loaded its own, before a test is imported
         settings.load_profile("mutants")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        for item in session.items:
+            test = getattr(item, "obj", None)
+            if asked := getattr(test, "_hypothesis_internal_use_settings", None):
+                fewer = settings(asked, max_examples=min(asked.max_examples, self.examples))
+                getattr(test, "__func__", test)._hypothesis_internal_use_settings = fewer
         self.job(session.items)
         return True
 
 
-def _run_items(items: Sequence[pytest.Item]) -> bool:
-    """Whether all pass; ends with the first that does not."""
-    return all(_passes(item, following) for item, following in zip(items, [*items[1:], None], strict=True))
+def _run_items(items: Sequence[pytest.Item], place: mmap.mmap) -> bool:
+    """Whether all pass; ends with the first that does not, whose place among them is written down."""
+    for k, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
+        place[:4] = k.to_bytes(4, "big")
+        if not _passes(item, following):
+            return False
+    return True
 
 
 def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
@@ -164,13 +177,26 @@ def _hush() -> None:
         os.dup2(nowhere, stream)
 
 
-def _pytest(tests: Sequence[Path], job: Callable[[Sequence[pytest.Item]], None]) -> int:
-    arguments = [*map(str, tests), "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:randomly"]
-    return int(pytest.main([*arguments, "-m", "not slow and not gpu and not service and not e2e"], [_Fork(job)]))
+def _pytest(trial: _Trial, job: Callable[[Sequence[pytest.Item]], None]) -> int:
+    arguments = [*map(str, trial.tests), "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:randomly"]
+    return int(
+        pytest.main(
+            [*arguments, "-m", "not slow and not gpu and not service and not e2e"], [_Fork(job, trial.examples)]
+        )
+    )
 
 
-def _measure(module: ModuleType, items: Sequence[pytest.Item]) -> Reach:
-    """Run every test once: its time, and the lines of the module that it runs."""
+class _Slow(BaseException):
+    """A test that takes too long to be run for every mutant; no test catches it."""
+
+
+def _measure(module: ModuleType, items: Sequence[pytest.Item], slowest: float) -> Reach:
+    """Run every test once: its time, and the lines of the module that it runs; a slow one is stopped on the way."""
+
+    def stop(*_: object) -> None:
+        raise _Slow
+
+    signal.signal(signal.SIGVTALRM, stop)
     path, reached = str(module.__file__), dict[str, tuple[float, list[int]]]()
     for item, following in zip(items, [*items[1:], None], strict=True):
         lines: set[int] = set()
@@ -184,8 +210,13 @@ def _measure(module: ModuleType, items: Sequence[pytest.Item]) -> Reach:
         sys.settrace(trace)
         began = time.process_time()
         try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, slowest + 1.5)  # imports and tracing take their time here
             passed = _passes(item, following)
+        except _Slow:
+            passed = True
+            item.ihook.pytest_runtest_teardown(item=item, nextitem=None)
         finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             sys.settrace(None)
         if not passed:
             raise RuntimeError(f"{item.nodeid} fails on the code as it is")
@@ -196,8 +227,10 @@ def _measure(module: ModuleType, items: Sequence[pytest.Item]) -> Reach:
 class _Trial:
     """One module, its tests, and the outcomes so far."""
 
-    def __init__(self, path: Path, tests: list[Path], out: Path, slowest: float) -> None:
-        self.path, self.tests, self.slowest = path, tests, slowest
+    def __init__(self, path: Path, tests: list[Path], out: Path, slowest: float, examples: int) -> None:
+        self.path, self.tests, self.slowest, self.examples = path, tests, slowest, examples
+        self.kills: dict[str | None, Counter[str]] = {}
+        self.place = mmap.mmap(-1, 4)  # where a child tells which test failed
         self.name = ".".join(path.with_suffix("").parts)
         self.record, self.reach_file = out / f"{self.name}.json", out / f"{self.name}.reach.json"
         self.outcomes: Outcomes = {}
@@ -217,19 +250,24 @@ class _Trial:
         self.record.with_suffix(".survivors.txt").write_text(text)
         self._saved = time.monotonic()
 
-    def note(self, mutant: Mutant, job: Callable[[], bool], seconds: float, tests: int) -> None:
+    def note(self, mutant: Mutant, job: Callable[[], bool], seconds: float, tests: Sequence[str]) -> None:
         """Judge one mutant."""
         began = time.monotonic()
+        self.place[:4] = bytes(4)
         noticed = bool(tests) and _in_child(job, seconds) == _NOTICED
+        by = tests[int.from_bytes(self.place[:4], "big")] if noticed else ""
+        if noticed:
+            self.kills.setdefault(mutant.function, Counter())[by] += 1
         self.outcomes[mutant.key] = {
             "outcome": "noticed" if noticed else "survived",
             "line": mutant.line,
             "change": mutant.change,
-            "tests": tests,
+            "tests": len(tests),
+            "by": by,
             "seconds": round(time.monotonic() - began, 2),
         }
         if not noticed:
-            print(f"{self.path}:{mutant.line}: {mutant.change}{_unseen(tests)}", flush=True)
+            print(f"{self.path}:{mutant.line}: {mutant.change}{_unseen(len(tests))}", flush=True)
         if time.monotonic() > self._saved + 5:
             self.save()
 
@@ -242,7 +280,7 @@ def _unseen(tests: int) -> str:
     return "" if tests else "  [no test runs it]"
 
 
-def try_module(trial: _Trial, again: bool = False, most: int | None = None) -> Counter[str]:
+def try_module(trial: _Trial, again: bool = False, step: int = 1) -> Counter[str]:
     """Judge the mutants of a module that have no outcome yet; ``again`` those that survived too.
 
     Returns:
@@ -253,10 +291,10 @@ def try_module(trial: _Trial, again: bool = False, most: int | None = None) -> C
     trial.outcomes = {key: one for key, one in trial.outcomes.items() if key in keys}
     trial.save()
     done = {key for key, one in trial.outcomes.items() if not (again and one["outcome"] == "survived")}
-    wanted = [one for one in every if one.key not in done][:most]
+    wanted = [one for one in every if one.key not in done][::step]
     if wanted:
         trial.reach_file.unlink(missing_ok=True)
-        _separately(trial, lambda: _pytest(trial.tests, lambda items: _judge_late(trial, wanted, items)))
+        _separately(trial, lambda: _pytest(trial, lambda items: _judge_late(trial, wanted, items)))
         _judge_early(trial, wanted)
         trial.save()
     return Counter(one["outcome"] for one in trial.outcomes.values())
@@ -266,16 +304,18 @@ def _judge_late(trial: _Trial, wanted: Sequence[Mutant], items: Sequence[pytest.
     """Judge the mutants of functions, whose code is swapped after collection."""
     module = importlib.import_module(trial.name)
     functions = _functions(module)
-    trial.reach_file.write_text(json.dumps(_measure(module, items)))  # here, so that children find all imports done
+    trial.reach_file.write_text(
+        json.dumps(_measure(module, items, trial.slowest))
+    )  # here, so that children find all imports done
     gc.collect()
     gc.freeze()
     reach = trial.reach()
     for one in wanted:
         if one.function in functions:
-            chosen = _choose(items, reach, one.lines, trial.slowest)
-            seconds = 5 * sum(reach[item.nodeid][0] for item in chosen) + _PATIENCE
+            chosen = _choose(trial, items, reach, one)
+            seconds = 2 * sum(reach[item.nodeid][0] for item in chosen) + _PATIENCE
             job = partial(_swapped, one, trial, functions[one.function], chosen)
-            trial.note(one, job, seconds, len(chosen))
+            trial.note(one, job, seconds, [item.nodeid for item in chosen])
     trial.save()
 
 
@@ -285,12 +325,17 @@ def _judge_early(trial: _Trial, wanted: Sequence[Mutant]) -> None:
     quick = {test: seconds for test, (seconds, _) in reach.items() if seconds <= trial.slowest}
     for one in wanted:
         if one.function is None:
-            trial.note(one, partial(_whole, one, trial, quick), 5 * sum(quick.values()) + 60, len(quick))
+            trial.note(
+                one,
+                partial(_whole, one, trial, quick),
+                5 * sum(quick.values()) + 60,
+                sorted(quick, key=lambda test: quick[test]),
+            )
 
 
 def _swapped(mutant: Mutant, trial: _Trial, functions: Sequence[FunctionType], items: Sequence[pytest.Item]) -> bool:
     _swap(mutant, trial, functions)
-    return _run_items(items)
+    return _run_items(items, trial.place)
 
 
 def _whole(mutant: Mutant, trial: _Trial, quick: dict[str, float]) -> bool:
@@ -300,9 +345,9 @@ def _whole(mutant: Mutant, trial: _Trial, quick: dict[str, float]) -> bool:
 
     def judge(items: Sequence[pytest.Item]) -> None:
         chosen = sorted((item for item in items if item.nodeid in quick), key=lambda item: quick[item.nodeid])
-        passed.append(_run_items(chosen))
+        passed.append(_run_items(chosen, trial.place))
 
-    return _pytest(trial.tests, judge) == 0 and passed == [True]
+    return _pytest(trial, judge) == 0 and passed == [True]
 
 
 def _separately(trial: _Trial, job: Callable[[], int]) -> None:
@@ -321,14 +366,16 @@ def _separately(trial: _Trial, job: Callable[[], int]) -> None:
     trial.load()
 
 
-def _choose(items: Sequence[pytest.Item], reach: Reach, lines: range, slowest: float) -> list[pytest.Item]:
-    within = (item for item in items if reach[item.nodeid][0] <= slowest)
-    chosen = [item for item in within if any(line in lines for line in reach[item.nodeid][1])]
-    return sorted(chosen, key=lambda item: reach[item.nodeid][0])
+def _choose(trial: _Trial, items: Sequence[pytest.Item], reach: Reach, mutant: Mutant) -> list[pytest.Item]:
+    """Tests that run the mutant's line; first those that are quick or have noticed many mutants of its function."""
+    within = (item for item in items if reach[item.nodeid][0] <= trial.slowest)
+    chosen = [item for item in within if any(line in mutant.lines for line in reach[item.nodeid][1])]
+    kills = trial.kills.get(mutant.function, Counter[str]())
+    return sorted(chosen, key=lambda item: (reach[item.nodeid][0] + 0.01) / (1 + 5 * kills[item.nodeid]))
 
 
 def _settle() -> None:
-    """What every child shares: one thread, hypothesis that repeats itself and does not explain, third parties."""
+    """What every child shares: one thread, and hypothesis that repeats itself and does not explain."""
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.dont_write_bytecode = True
     quick = settings(database=None, derandomize=True, deadline=None, phases=(Phase.explicit, Phase.generate))
@@ -342,7 +389,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tests", nargs="*", type=Path, default=[], help="test files besides tests/box/test_name.py")
     parser.add_argument("--out", type=Path, default=Path("mutants"), help="folder of the outcomes")
     parser.add_argument("--again", action="store_true", help="try those that survived once more")
-    parser.add_argument("--most", type=int, help="judge at most so many of a module")
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="judge every K-th of them only: a sample")
+    parser.add_argument("--examples", type=int, default=30, help="most examples of a hypothesis test")
     parser.add_argument(
         "--preload", nargs="*", default=["numpy", "scipy.stats", "scipy.optimize"], help="imported once"
     )
@@ -364,8 +412,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tests = [one for one in (mirror, *given.tests) if one.exists()]
         if not tests:
             parser.error(f"{path} has no {mirror}: name its tests with --tests")
-        trial = _Trial(path, tests, given.out, given.slowest)
-        found = try_module(trial, given.again, given.most)
+        trial = _Trial(path, tests, given.out, given.slowest, given.examples)
+        found = try_module(trial, given.again, given.every)
         spent = time.monotonic() - began
         print(f"{path}: {found.total()} mutants, {found['survived']} survived, {spent:.0f} s", flush=True)
 
