@@ -1,4 +1,4 @@
-"""Two processes never write into one folder, and a dead one locks nobody out."""
+"""Two processes never write into one folder, and a dead one locks nobody out; what it left half-written is swept."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from monai_cxraug import artifacts
-from monai_cxraug.artifacts import locked
+from monai_cxraug.artifacts import atomic_path, locked, sweep
 from monai_cxraug.errors import StateError
 
 HOLDER = """
 import sys, time
-from monai_cxraug.artifacts import locked
+from monai_cxraug.artifacts import atomic_path, locked, sweep
 with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)
@@ -94,3 +94,35 @@ def test_a_file_system_without_locks_locks_nobody_out(tmp_path: Path, monkeypatc
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), locked(tmp_path / "none" / "lock"):
         pass
+
+
+# --- temporary files of killed writers ---
+
+
+@pytest.mark.parametrize("name", ["a.json", "checkpoint.good.pt", "two words.csv", "면역.png"])
+def test_what_a_writer_leaves_is_swept(tmp_path: Path, name: str) -> None:
+    for folder in (tmp_path, tmp_path / "below"):
+        with atomic_path(folder / name) as temporary:
+            kept = folder / "kept"
+            os.link(temporary, kept)
+        os.rename(kept, temporary)  # as if the process had been killed
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["below", name, name])
+
+
+@pytest.mark.parametrize(
+    "name", [".key", ".prepare.lock", ".settings", ".bashrc.settings", "a.abcd1234.json", ".a.json"]
+)
+def test_what_others_keep_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("kept")
+    (tmp_path / ".folder.abcd1234.pt").mkdir()
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_is_swept_far_below(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / ".x.json.abcd1234.json"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    sweep(tmp_path)
+    assert file.exists()

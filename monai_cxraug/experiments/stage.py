@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_cxraug.artifacts import read_json, write_json, write_text
+from monai_cxraug.artifacts import read_json, sweep, write_json, write_text
 
 RUN_SCHEMA, TIMING_SCHEMA = "cxraug.run/1", "cxraug.timing/1"
 _MARKER = ".key"
@@ -49,6 +49,7 @@ class Stage:
         if not (marker.exists() and marker.read_text() == self.key):
             shutil.rmtree(self.folder, ignore_errors=True)
             write_text(marker, self.key)
+        sweep(self.folder)
         record: dict[str, Any] = {}
         begun = time.monotonic()
         try:

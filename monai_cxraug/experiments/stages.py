@@ -56,14 +56,16 @@ class Hand:
             CxrAugError: a reason the user can mend.
         """
         stage = self.stage(one)
-        if stage.done:
-            return False
-        with stage.work() as record:
-            if isinstance(one, SyntheticPlan):
-                self._sample(one, record)
-            else:
-                self._train(one, stage, record)
-        return True
+        if not (done := stage.done):
+            with stage.work() as record:
+                if isinstance(one, SyntheticPlan):
+                    self._sample(one, record)
+                else:
+                    self._train(one, stage, record)
+        # only now: a stage that was killed before it was done goes on from there
+        for checkpoint in stage.folder.glob("checkpoint*.pt"):
+            checkpoint.unlink()
+        return not done
 
     def stage(self, one: StagePlan) -> Stage:
         """The folder of a stage, and what tells whether it is done."""
@@ -118,7 +120,6 @@ class Hand:
         record["about"] = describe_model(stage.folder / "model.pt")
         record["images"] = record["about"]["images_seen"]
         record["inputs"] = self._inputs(placed)
-        (stage.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def work(self, one: Training) -> Work:
         """The training of a stage."""

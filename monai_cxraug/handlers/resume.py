@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
 import signal
 import threading
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -15,14 +17,19 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from monai_cxraug.artifacts import atomic_path
+from monai_cxraug.artifacts import atomic_path, sweep
 from monai_cxraug.engines.processes import largest, rank, wait_for_all
 from monai_cxraug.errors import ConfigError, StateError
 
 SCHEMA = "cxraug.checkpoint/1"
 #: the checkpoint's entry that is not an object's state.
 CLOCK = "resume"
-_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError)
+_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, zipfile.BadZipFile)
+_log = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(StateError):
+    """A checkpoint that cannot be read, or not as it was written."""
 
 
 class Resume:
@@ -39,8 +46,11 @@ class Resume:
     Resuming is exact when batch k depends on k alone, and the loader's own draws do not touch torch's global random
     state between epochs (a sampler over the whole training, or a loader with its own ``generator``).
 
-    Where something judges the training (see ``Recovery``), a second file ``good_path`` keeps the last checkpoint that
-    it let pass, and :meth:`roll_back` returns to it.
+    The checkpoint before the newest stays as ``previous_path``. Where the newest one is damaged, training goes on from
+    there, says so, and ends as it would have ended.
+
+    Where something judges the training (see ``Recovery``), a file ``good_path`` keeps the last checkpoint that it let
+    pass, and :meth:`roll_back` returns to it.
 
     Args:
         path: the checkpoint file.
@@ -52,7 +62,8 @@ class Resume:
 
     Raises:
         ConfigError: ``every`` is below 1 or an object has the reserved name.
-        StateError: when training starts, if the file is unreadable, of other settings, or does not fit the objects.
+        StateError: when training starts, if the file is unreadable and so is the one before it, of other settings, or
+            does not fit the objects.
     """
 
     def __init__(
@@ -79,6 +90,11 @@ class Resume:
         """The last checkpoint that proved good, beside the newest one."""
         return self.path.with_name(f"{self.path.stem}.good{self.path.suffix}")
 
+    @property
+    def previous_path(self) -> Path:
+        """The checkpoint before the newest one, beside it."""
+        return self.path.with_name(f"{self.path.stem}.previous{self.path.suffix}")
+
     def attach(self, engine: Engine) -> None:
         """Register on the engine."""
         engine.add_event_handler(Events.STARTED, self._start)
@@ -90,10 +106,13 @@ class Resume:
 
     def _start(self, engine: Engine) -> None:
         self._saved_at = self._promoted_at = -1
+        if not rank():
+            sweep(self.path.parent)
         if self.path.exists():
-            self._load(engine, self.path)
+            self._load_newest(engine)
         elif not rank():
-            self.good_path.unlink(missing_ok=True)  # of an earlier training
+            for rest in (self.good_path, self.previous_path):
+                rest.unlink(missing_ok=True)  # of an earlier training
         wait_for_all()
         self._signals.watch()
         if not engine.has_event_handler(self._completed, Events.COMPLETED):
@@ -153,6 +172,8 @@ class Resume:
         }
         with atomic_path(self.path) as temporary:
             torch.save({CLOCK: clock, **{name: _state_of(item) for name, item in objects.items()}}, temporary)
+            if self.path.exists():
+                _place(self.path, self.previous_path)
         self._saved_at = engine.state.iteration
 
     def promote(self, engine: Engine) -> None:
@@ -162,12 +183,7 @@ class Resume:
         """
         if rank() or self._saved_at == self._promoted_at or self._saved_at % _epoch_length(engine):
             return
-        with atomic_path(self.good_path) as temporary:
-            temporary.unlink()
-            try:
-                os.link(self.path, temporary)  # the newest checkpoint is replaced, never written into
-            except OSError:  # a file system without links
-                shutil.copyfile(self.path, temporary)
+        _place(self.path, self.good_path)
         self._promoted_at = self._saved_at
 
     def roll_back(self, engine: Engine) -> None:
@@ -179,14 +195,37 @@ class Resume:
             StateError: there is no good checkpoint, or it does not fit.
         """
         wait_for_all()  # the first process may be about to write it
-        self._load(engine, self.good_path, redraw=True)
+        self._load(engine, self.good_path, read_checkpoint(self.good_path), redraw=True)
         wait_for_all()
         self._saved_at = self._promoted_at = -1
         engine.terminate_epoch(skip_epoch_completed=True)  # makes a new iterator over the loader
 
-    def _load(self, engine: Engine, path: Path, redraw: bool = False) -> None:
+    def _load_newest(self, engine: Engine) -> None:
+        """Load the newest checkpoint, or where that is damaged the one before it, which then takes its place."""
+        try:
+            self._load(engine, self.path, read_checkpoint(self.path))
+            return
+        except DamagedCheckpointError as damage:
+            if not self.previous_path.exists():
+                raise
+            checkpoint = read_checkpoint(self.previous_path)
+            self._load(engine, self.previous_path, checkpoint)
+            _log.warning("%s; training goes on from %s, iteration %d", damage, self.previous_path.name, self._saved_at)
+        wait_for_all()  # until every process has read both
+        if not rank():
+            _place(self.previous_path, self.path)
+            if self.good_path.exists() and not self._is_sound(self.good_path):
+                _place(self.previous_path, self.good_path)  # what came after it has passed a check
+
+    def _is_sound(self, path: Path) -> bool:
+        """Whether a file can be gone back to: whole, and not of a later time than now."""
+        try:
+            return bool(read_checkpoint(path)[CLOCK]["iteration"] <= self._saved_at)
+        except StateError:
+            return False
+
+    def _load(self, engine: Engine, path: Path, checkpoint: Mapping[str, Any], redraw: bool = False) -> None:
         """Load a checkpoint into the objects and the engine's clock."""
-        checkpoint = read_checkpoint(path)
         clock = checkpoint[CLOCK]
         if clock["fingerprint"] != self.fingerprint:
             found = f"{clock['fingerprint']!r}, expected {self.fingerprint!r}"
@@ -230,18 +269,38 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         and ``rng``.
 
     Raises:
-        StateError: the file is missing, unreadable or not such a checkpoint.
+        DamagedCheckpointError: the file is missing or unreadable, or its checksums tell that it changed.
+        StateError: it is not such a checkpoint.
     """
     mend = "remove the file to start anew, or restore a whole copy"
     try:
+        _require_checksums(Path(path))
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StateError(path, "checkpoint must be readable", reason, mend) from None
+        raise DamagedCheckpointError(path, "checkpoint must be readable", reason, mend) from None
     clock = checkpoint.get(CLOCK) if isinstance(checkpoint, dict) else None
     if not isinstance(clock, dict) or clock.get("schema") != SCHEMA:
         raise StateError(path, f"must be a checkpoint with schema {SCHEMA!r}", "something else", mend)
     return dict(checkpoint)
+
+
+def _require_checksums(path: Path) -> None:
+    """Refuse what the disk changed: torch writes checksums of all that it stores, but does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        changed = archive.testzip() or next((one.filename for one in archive.infolist() if one.external_attr), None)
+    if changed is not None:
+        raise ValueError(f"{changed} is not what was written")
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give a checkpoint a second name, in place of what bore it; a checkpoint is replaced, never written into."""
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, temporary)
 
 
 def _epoch_length(engine: Any) -> int:

@@ -214,8 +214,8 @@ class DrawNetworks:
         if not (folder / "model.pt").exists():
             announce(f"network {number + 1} of {self.count}: {describe(drawn)}")
             run_stage(self._files(drawn), self._settings(drawn, folder, number))
-        for leftover in ("checkpoint.pt", "checkpoint.good.pt"):
-            (folder / leftover).unlink(missing_ok=True)
+        for leftover in folder.glob("checkpoint*.pt"):
+            leftover.unlink()
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
     def _files(self, drawn: Mapping[str, Any]) -> list[Path]:

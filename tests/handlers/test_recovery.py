@@ -43,6 +43,18 @@ def finite(trainer: Any) -> bool:
     return all(bool(weight.isfinite().all()) for weight in weights)
 
 
+def interrupt_at(trainer: Any, at: int) -> None:
+    """Stop after so many iterations, those counted twice that a rollback repeats."""
+    done: list[int] = []
+
+    def count() -> None:
+        done.append(1)
+        if len(done) == at:
+            raise KilledError
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, count)
+
+
 def without_times(checkpoint: dict[str, Any]) -> dict[str, Any]:
     for event in checkpoint["recovery"]["events"]:
         del event["time"]
@@ -275,6 +287,20 @@ def test_grace_spares_all_but_numbers_that_are_not_finite(tmp_path: Path) -> Non
     assert len(events(tmp_path / "b")) == 1
 
 
+@pytest.mark.parametrize("at", [13, 27, 36])
+def test_a_damaged_checkpoint_ends_in_the_same_training(tmp_path: Path, straight: Path, at: int) -> None:
+    """Before the failure, within its window and after the rollback; the good one may be the same file."""
+    trainer, _ = plant_nan_loss(tmp_path)
+    interrupt_at(trainer, at)
+    with pytest.raises(KilledError):
+        trainer.run()
+    newest, good_one = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.good.pt"
+    assert newest.samefile(good_one) == (at != 27)
+    newest.write_bytes(b"damaged")
+    plant_nan_loss(tmp_path)[0].run()
+    assert_same_end(straight, tmp_path)
+
+
 # --- killed ---
 
 
@@ -315,15 +341,7 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path: Path, straight: P
 def test_interrupted_anywhere_it_resumes_bit_for_bit(tmp_path: Path, straight: Path, at: int) -> None:
     """Between checks, before the failure, within its window, after it and after the rollback."""
     trainer, _ = plant_nan_loss(tmp_path)
-    count = 0
-
-    def stop() -> None:
-        nonlocal count
-        count += 1
-        if count == at:
-            raise KilledError
-
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    interrupt_at(trainer, at)
     with pytest.raises(KilledError):
         trainer.run()
     torch.manual_seed(99)

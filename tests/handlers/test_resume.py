@@ -18,7 +18,7 @@ from monai_cxraug.engines.gan import ProgressiveGanTrainer
 from monai_cxraug.engines.schedule import ProgressiveSchedule
 from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.handlers.ema import AverageWeights
-from monai_cxraug.handlers.resume import Resume, read_checkpoint
+from monai_cxraug.handlers.resume import SCHEMA, Resume, read_checkpoint
 from monai_cxraug.networks.pggan import ProgressiveDiscriminator, ProgressiveGenerator
 
 SCHEDULE = ProgressiveSchedule(8, 16, 16, 96, batch_size={4: 4, 8: 8})
@@ -228,12 +228,107 @@ def test_an_unreadable_checkpoint_is_refused(tmp_path: Path, content: bytes) -> 
         make_gan(tmp_path / "model.pt").run()
 
 
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+# --- damaged checkpoints ---
+
+
+def truncate(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    """One bit of a weight, which torch would load without a word."""
+    changed = bytearray(content)
+    changed[content.index(b"data/1") + 200] ^= 4
+    return bytes(changed)
+
+
+DAMAGES = [truncate, flip, lambda content: b"", lambda content: bytes(len(content))]
+
+
+@pytest.mark.parametrize("harm", DAMAGES)
+@pytest.mark.parametrize("make", [make_gan, make_classifier])
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, make: Callable[..., Any], harm: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path / "straight.pt").run()
+    path = tmp_path / "killed.pt"
+    with pytest.raises(KilledError):
+        make(path, StopAt(11, kill)).run()
+    newest = read_checkpoint(path)["resume"]["iteration"]
+    path.write_bytes(harm(path.read_bytes()))
+    resumed = make(path)
+    resumed.run()
+    assert resumed.data_loader.asked[0] == newest - resumed.state.epoch_length
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "monai_cxraug.handlers.resume"]
+    assert "killed.pt: checkpoint must be readable" in said
+    assert f"goes on from killed.previous.pt, iteration {newest - resumed.state.epoch_length}" in said
+    assert_equal_states(read_checkpoint(tmp_path / "straight.pt"), read_checkpoint(path))
+
+
+def test_two_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     make_gan(path).run()
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(StateError, match="readable"):
+    for file in (path, tmp_path / "model.previous.pt"):
+        file.write_bytes(truncate(file.read_bytes()))
+    with pytest.raises(StateError, match=r"previous.*readable.*remove"):
         make_gan(path).run()
+
+
+def test_the_damaged_one_is_not_kept_in_place_of_the_good_one(tmp_path: Path) -> None:
+    """Killed before it saved again, it must find its way a second time."""
+    path = tmp_path / "model.pt"
+    with pytest.raises(KilledError):
+        make_gan(path, StopAt(7, kill)).run()
+    path.write_bytes(truncate(path.read_bytes()))
+    for at in (4, 5):
+        with pytest.raises(KilledError):
+            make_gan(path, StopAt(at, kill)).run()
+        for name in ("model.pt", "model.previous.pt"):
+            assert read_checkpoint(tmp_path / name)["resume"]["iteration"] == 3
+
+
+def test_the_checkpoint_before_the_newest_stays(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        make_gan(tmp_path / "model.pt", StopAt(10, kill)).run()
+    assert read_checkpoint(tmp_path / "model.pt")["resume"]["iteration"] == 9
+    assert read_checkpoint(tmp_path / "model.previous.pt")["resume"]["iteration"] == 6
+
+
+def test_who_removes_the_checkpoint_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    make_gan(path).run()
+    path.unlink()
+    with pytest.raises(KilledError):
+        make_gan(path, StopAt(2, kill)).run()
+    assert not (tmp_path / "model.previous.pt").exists()
+
+
+def test_a_flipped_bit_anywhere_changes_nothing_or_is_noticed(tmp_path: Path) -> None:
+    path, state = tmp_path / "model.pt", {"resume": {"schema": SCHEMA, "iteration": 3}, "net": {"w": torch.rand(40)}}
+    torch.save(state, path)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            assert_equal_states(read_checkpoint(path), state)
+        except StateError:
+            refused += 1
+    assert refused > len(content) // 3
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    (tmp_path / "samples").mkdir()
+    left = [tmp_path / ".model.pt.ab_12xyz.pt", tmp_path / "samples" / ".000096.png.abcd1234.png"]
+    others = [tmp_path / ".hidden", tmp_path / ".settings.json"]
+    for file in (*left, *others):
+        file.write_bytes(b"half")
+    make_gan(path).run()
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in others)
 
 
 @pytest.mark.parametrize("content", [{}, [1], {"resume": {"schema": "other/1"}}])
