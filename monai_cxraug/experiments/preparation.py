@@ -92,6 +92,21 @@ def smoke_experiment(experiment: Experiment, run: Path) -> Experiment:
     )
 
 
+def fit_smoke_counts(experiment: Experiment, manifest: Path) -> Experiment:
+    """Of a smoke run's grid over numbers of real images, lower the small one where the phantoms show hardly more.
+
+    Args:
+        experiment: what :func:`smoke_experiment` gave.
+        manifest: of its training images.
+    """
+    if experiment.top_up is None:
+        return experiment
+    table, train = read_manifest(manifest), experiment.data.train
+    whole = int((table.label(experiment.top_up.finding)[table.rows(train.split, train.where)] == 1).sum())
+    small = max(1, min(_SMOKE_COUNT, whole - 1))
+    return replace(experiment, top_up=replace(experiment.top_up, real=[small, ALL]))
+
+
 def _phantoms(spec: DataSpec, folder: Path, finding: str) -> DataSpec:
     if spec.source == "phantom":
         return replace(spec, size=SMOKE_SIZE, count=SMOKE_IMAGES)
@@ -101,8 +116,8 @@ def _phantoms(spec: DataSpec, folder: Path, finding: str) -> DataSpec:
         from monai_cxraug.data.sources.phantom.layouts import write_layout
 
         write_layout(_LAYOUTS[source or "nih"], place, SMOKE_IMAGES, SMOKE_SIZE)
-        if source == "folder":
-            _name_classes(place, spec, finding)
+    if source == "folder":  # each time: the run that wrote it may have been killed before
+        _name_classes(place, spec, finding)
     if source is None:
         spec = replace(spec, source="nih", manifest=None, options={})
     if source == "folder":  # every lesion is a patient of its own, whatever its name

@@ -13,7 +13,7 @@ from monai_cxraug.experiments.declared import record_endpoint
 from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.plan import Plan, StagePlan
 from monai_cxraug.experiments.planning import make_plan, needs_filtered
-from monai_cxraug.experiments.preparation import Preparation, smoke_experiment
+from monai_cxraug.experiments.preparation import Preparation, fit_smoke_counts, smoke_experiment
 from monai_cxraug.experiments.stages import Hand
 from monai_cxraug.experiments.work import check_budget, check_sides
 
@@ -72,6 +72,8 @@ class Runner:
         check_sides(experiment)
         preparation = Preparation(self.run, self.progress)
         manifests = preparation.manifests(experiment.data)
+        if self.smoke:
+            experiment = fit_smoke_counts(experiment, manifests["train"])
         if needs_filtered(experiment):
             manifests = {**manifests, **preparation.filtered(manifests["train"], experiment.filters)}
         return make_plan(experiment, manifests, self.smoke)
