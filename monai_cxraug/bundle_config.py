@@ -313,7 +313,7 @@ def _user_error(error: Exception) -> CxrAugError | None:
     ours = find_cause(error)
     link: BaseException | None = error
     while ours is None and link is not None:
-        ours = _refused_argument(link) or _file_trouble(link)
+        ours = _refused_argument(link) or _file_trouble(link) or _memory_trouble(link)
         link = link.__cause__  # what was wrapped on purpose, not what happened to be handled at the time
     return ours
 
@@ -335,6 +335,13 @@ def _file_trouble(error: BaseException) -> InputError | None:
         return None
     where = error.filename if error.filename is not None else "file system"
     return InputError(where, "must be possible to read or write", error.strerror, mend)
+
+
+def _memory_trouble(error: BaseException) -> ConfigError | None:
+    if not isinstance(error, torch.OutOfMemoryError):
+        return None
+    mend = "give a smaller batch_size or network, or free the device; the same command continues"
+    return ConfigError("memory of the device", "must hold a batch", str(error).split(".")[0], mend)
 
 
 # --- keys ---
