@@ -40,6 +40,7 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
 import pytest
+from _pytest.tmpdir import tmppath_result_key
 from hypothesis import Phase, settings
 
 from scripts.mutations import Mutant, mutants
@@ -134,6 +135,7 @@ def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
     """What pytest does with a test, without the report that a failure gets, which takes longer than most tests."""
     try:
         item._initrequest()  # type: ignore[attr-defined]  # pytest's own runner does so
+        item.stash[tmppath_result_key] = {}  # its report would fill it, and the fixture asks for it
         item.ihook.pytest_runtest_setup(item=item)
         item.ihook.pytest_runtest_call(item=item)
         item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
