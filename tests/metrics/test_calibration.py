@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
@@ -45,6 +48,15 @@ def test_no_other_temperature_does_better() -> None:
     best = fit_temperature(probs, labels)
     losses = [log_loss(log_odds(probs) / t, labels) for t in (best, *np.linspace(0.06, 19, 400))]
     assert min(losses[1:]) >= losses[0] - 1e-12
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_is_found_to_seven_digits(temperature: float) -> None:
+    """Where the slope of the loss in 1 / T is 0, by bisection."""
+    probs, labels = sample(temperature, 300)
+    odds = logit(probs)
+    steepness = brentq(lambda beta: float(((expit(beta * odds) - labels) * odds).mean()), 0.05, 20, xtol=1e-14)
+    assert 1 / fit_temperature(probs, labels) == pytest.approx(steepness, abs=2e-7)
 
 
 def test_unknown_labels_are_left_out() -> None:
@@ -132,14 +144,37 @@ def test_the_line_is_where_the_likelihood_is_level_and_nan_where_it_never_is(row
     assert best <= log_loss(odds, labels) + 1e-12
 
 
-def test_one_image_far_off_does_not_throw_the_line_away() -> None:
-    """Newton's whole step would leave the hill here: it is halved until the loss falls."""
-    odds = np.array([-20.0, -0.1, 0.1, 20.0, -0.2, 0.2])
-    labels = np.array([1.0, 1, 0, 0, 0, 1])
+def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What every call of the loss returns from here on."""
+    seen: list[float] = []
+
+    def watched(odds: object, labels: object) -> float:
+        seen.append(log_loss(odds, labels))  # type: ignore[arg-type]
+        return seen[-1]
+
+    monkeypatch.setattr("monai_cxraug.metrics.calibration.log_loss", watched)
+    return seen
+
+
+def test_a_step_too_far_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty negatives close together and two far on the wrong side: from the fifth line on, a whole step climbs."""
+    odds = np.r_[np.linspace(-5.1, -4.9, 60), 14.3, 14.32, -4.96, -7.96]
+    labels = np.r_[np.zeros(62), 1, 1]
+    seen = losses(monkeypatch)
     found = recalibrate(expit(odds), labels)
-    grid = [log_loss(a + b * odds, labels) for a in np.linspace(-1, 1, 41) for b in np.linspace(-1, 1, 41)]
-    assert log_loss(found.intercept + found.slope * odds, labels) <= min(grid) + 1e-12
-    assert found.slope < 0
+    assert any(later > earlier for earlier, later in itertools.pairwise(seen))
+    assert len(seen) < 20
+    error = expit(found.intercept + found.slope * odds) - labels
+    assert abs(error.sum()) < 1e-9
+    assert abs((error * odds).sum()) < 1e-8
+
+
+def test_about_six_steps_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    probs, labels = sample(1.5, 300)
+    seen = losses(monkeypatch)
+    recalibrate(probs, labels)
+    assert 4 < len(seen) < 10
+    assert seen == sorted(seen, reverse=True)
 
 
 def test_each_class_must_be_there_and_stand_on_both_sides_of_the_other() -> None:
@@ -191,6 +226,8 @@ def test_kinds_of_numbers(kind: type) -> None:
     assert values.dtype == truth.dtype == np.float64
     np.testing.assert_array_equal(log_odds(probs.astype(kind)), log_odds(probs))
     np.testing.assert_array_equal(at_temperature(probs.astype(kind), 2), at_temperature(probs, 2.0))
+    warm = np.arange(1, 6).astype(kind)
+    np.testing.assert_array_equal(at_temperature(probs, warm), at_temperature(probs, np.arange(1.0, 6)))
     odds = log_odds(values)
     assert log_loss(odds.astype(object), truth.astype(object)) == log_loss(odds, truth)
     assert log_loss(odds, truth.astype(bool)) == log_loss(odds, truth)

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from monai_cxraug.errors import InputError, LabelError
 from monai_cxraug.metrics import auroc, bootstrap_auroc, compare, estimate, patient_weights, seed_weights
-from monai_cxraug.metrics.comparison import Spread
+from monai_cxraug.metrics.comparison import Difference, Estimate, Spread
 from monai_cxraug.metrics.delong import clustered_delong
 from monai_cxraug.metrics.power import detectable_effect, hanley_mcneil
 
@@ -504,6 +504,14 @@ def test_every_arm_and_label_is_checked_without_replicates_too(bad: int) -> None
         compare(*arms, [0, 1, 0, 1], list("abcd"), 0)
     with pytest.raises(LabelError, match=r"2\.0"):
         estimate(np.zeros((1, 4)), [0, 1, 2, 0], list("abcd"), 0)
+
+
+def test_two_thousand_replicates_of_seed_0_unless_told_otherwise() -> None:
+    scores, labels, patients = cohort(patients=12, seeds=1, findings=1)
+    other = np.random.default_rng(0).normal(size=scores.shape)
+    assert estimate(scores, labels, patients) == estimate(scores, labels, patients, 2000, 0)
+    assert compare(scores, other, labels, patients) == compare(scores, other, labels, patients, 2000, 0)
+    assert Estimate(0.5, None, 1, 1, 1).record()["skipped"] == Difference(0.0, None, 1.0, 1, 1).record()["skipped"] == 0
 
 
 def test_replicates_mix_drawn_seeds_and_findings() -> None:

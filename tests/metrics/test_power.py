@@ -245,6 +245,16 @@ def test_a_macro_mean_has_the_mean_error_and_the_freedom_of_the_rarest_finding()
     assert (found.positives, found.positive_patients) == (380, 80)
 
 
+def test_the_finding_with_the_fewest_patients_of_any_class_decides() -> None:
+    labels, patients = cohort(300, 3000)
+    common = np.where(np.arange(3300) < 40, 0.0, 1.0)  # 40 patients without it
+    found = planned_effect(np.stack([labels, common], axis=1), patients, 1, assumed=Assumptions(correlation=0.9))
+    errors = [math.sqrt(0.2 * hanley_mcneil(0.8, *counts)) for counts in ((300, 3000), (3260, 40))]
+    assert found.effect == pytest.approx(detectable_effect(np.mean(errors), 39))
+    rare = np.where(np.arange(3300) < 9, 0.0, 1.0)
+    assert "9 patients with negative" in planned_effect(np.stack([labels, rare], axis=1), patients, 1).reason
+
+
 def test_an_effect_as_large_as_the_room_is_estimable() -> None:
     labels, patients = cohort()
     auroc = 0.8

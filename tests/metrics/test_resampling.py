@@ -58,7 +58,22 @@ def test_blocks_of_four_megabytes_unless_told_otherwise(monkeypatch: pytest.Monk
     assert [len(part) for part in patient_weight_blocks(patients, 3, rng())] == [1, 1, 1]
 
 
+def test_one_replicate_is_enough_to_draw() -> None:
+    assert patient_weights(["a", "b"], 1, rng()).shape == (1, 2)
+
+
+def test_two_seeds_are_drawn() -> None:
+    weights = seed_weights(2, 4000, rng())
+    assert weights.shape == (4000, 2)
+    assert (weights[:, 0] == 0.5).mean() == pytest.approx(0.5, abs=0.03)
+
+
 def test_names_of_any_kind_are_patients() -> None:
+    tens = [10, 9, 10, 2]  # as names 10 comes before 2
+    np.testing.assert_array_equal(
+        patient_weights(tens, 20, rng()),  # type: ignore[arg-type]
+        patient_weights(["10", "9", "10", "2"], 20, rng()),
+    )
     numbers = [3, 1, 3, 2]
     named = patient_weights([str(one) for one in numbers], 20, rng())
     np.testing.assert_array_equal(patient_weights(numbers, 20, rng()), named)  # type: ignore[arg-type]
@@ -106,6 +121,8 @@ def test_intervals_of_other_levels_and_of_just_enough_replicates() -> None:
     assert percentile_interval(np.arange(19.0), 0.9) is None
     assert percentile_interval(np.arange(20.0), 0.9) == pytest.approx((0.95, 18.05))
     assert percentile_interval([1.0] * 39 + [np.nan]) is None
+    assert percentile_interval([1.0] * 895 + [np.nan] * 105) is None
+    assert percentile_interval([1.0] * 900 + [np.nan] * 100) == (1, 1)
     assert percentile_interval([1.0] * 45 + [np.nan] * 5) == (1, 1)
     assert percentile_interval([1.0] * 44 + [np.nan] * 5 + [np.inf]) is None
     assert percentile_interval([1, None] + [1] * 60) == (1, 1)  # type: ignore[list-item]
