@@ -98,6 +98,8 @@ def test_bad_input_is_refused() -> None:
         MaskedAUROC()(torch.rand(4, 2), torch.zeros(4, 3))
     with pytest.raises(InputError, match=r"\[B, K\]"):
         MaskedAUROC()(torch.rand(4, 2))
+    with pytest.raises(InputError, match=r"MaskedAUROC: .*\[B, K\]"):
+        MaskedAUROC()._compute_tensor(torch.rand(4), torch.zeros(4))
     with pytest.raises(ConfigError, match="'sum'"):
         MaskedAUROC(reduction="sum")  # type: ignore[arg-type]
 

@@ -67,27 +67,67 @@ def test_columns_in_order_are_left_alone(seed: int, strength: float, together: f
     assert find_permutations(*cohort(seed, strength, together)) == []
 
 
-def test_a_ring_counts_from_a_tenth_and_four_errors_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cohorts of every strength: what is looked at is told with the limits taken away."""
-    cohorts = []
-    for seed in range(120):  # small ones, and large ones of more patients with the same images
-        scores, labels, patients = cohort(seed, strength=0.1 + 0.006 * seed, together=0.0)
-        rows = [row for row, name in enumerate(patients) if seed % 2 or int(name[1:]) < 30]
-        times = 5 if seed % 2 else 1
-        names = [f"{patients[row]} {k}" for k in range(times) for row in rows]
-        cohorts.append(
-            (np.tile(scores[:, rows, :2], (1, times, 1)), np.tile(labels[rows][:, [1, 0]], (times, 1)), names)
-        )
-    found = [find_permutations(*one) for one in cohorts]
+@pytest.mark.parametrize(
+    ("seed", "strength", "patients", "times", "least", "most", "counts"),
+    [
+        (17, 0.2052, 120, 5, (0.09, 4.4), (0.1, 9.0), False),  # sure, but a little less than 0.1
+        (11, 0.168, 120, 5, (0.1, 4.4), (0.11, 9.0), True),
+        (22, 0.2361, 30, 1, (0.11, 3.9), (0.3, 4.0), False),  # large, but not quite four errors
+        (186, 0.6505, 30, 1, (0.11, 4.0), (0.3, 4.1), True),
+    ],
+)
+def test_a_ring_counts_from_a_tenth_and_four_errors_on(
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    strength: float,
+    patients: int,
+    times: int,
+    least: tuple[float, float],
+    most: tuple[float, float],
+    counts: bool,
+) -> None:
+    """Two findings with each other's labels; each limit is just missed and just reached."""
+    scores, labels, owners = cohort(seed, strength, together=0.0)
+    rows = [row for row, name in enumerate(owners) if int(name[1:]) < patients]
+    names = [f"{owners[row]} {k}" for k in range(times) for row in rows]  # the same images of more patients
+    given_ = np.tile(scores[:, rows, :2], (1, times, 1)), np.tile(labels[rows][:, [1, 0]], (times, 1)), names
+    assert len(find_permutations(*given_)) == counts
     module = importlib.import_module("monai_cxraug.metrics.permutation")
     monkeypatch.setattr(module, "_LEAST_GAIN", -1.0)
     monkeypatch.setattr(module, "_LEAST_Z", -100.0)
-    every = [find_permutations(*one) for one in cohorts]
-    wanted = [[r for r in rings if r.other - r.own >= max(0.1, 4 * r.standard_error)] for rings in every]
-    assert found == wanted
-    gains = [(r.other - r.own, (r.other - r.own) / r.standard_error) for rings in every for r in rings]
-    assert any(0.1 < gain < 0.11 and z > 4.4 for gain, z in gains)  # the limits themselves are met on both sides
-    assert any(gain > 0.11 and 4 < z < 4.4 for gain, z in gains)
+    (ring,) = find_permutations(*given_)
+    gain = ring.other - ring.own
+    assert least[0] < gain < most[0]
+    assert least[1] < gain / ring.standard_error < most[1]
+
+
+def test_the_error_of_few_patients_is_that_of_leaving_each_out() -> None:
+    scores, labels, patients = cohort(3, strength=2.5)
+    rows = [row for row, name in enumerate(patients) if int(name[1:]) < 40]
+    scores, labels, patients = scores[:, rows, :2], labels[rows][:, [1, 0]], [patients[row] for row in rows]
+    (found,) = find_permutations(scores, labels, patients)
+    gains = []
+    for name in set(patients):
+        kept = np.array([owner != name for owner in patients])
+        areas = cross_auroc(scores[:, kept], labels[kept])
+        gains.append((areas[0, 1] + areas[1, 0] - areas[0, 0] - areas[1, 1]) / 2)
+    assert found.standard_error == pytest.approx(np.std(gains) * np.sqrt(39), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s, y: (s, y[:-1]),
+        lambda s, y: (s[..., :-1], y),
+        lambda s, y: (s[0, :, 0], y[:, 0]),
+        lambda s, y: (s[np.newaxis], y),
+        lambda s, y: (s[:, :0], y[:0]),
+    ],
+)
+def test_tables_that_do_not_fit_are_told_apart_from_bad_scores(change) -> None:
+    scores, labels, _ = cohort()
+    with pytest.raises(InputError, match=r"label permutation: scores \[S, n, K\] must fit"):
+        cross_auroc(*change(scores, labels))
 
 
 def test_every_label_is_seen_by_every_network() -> None:
