@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +43,32 @@ def test_the_thinned_roc_curve_is_the_same_line(rows: list[tuple[int, bool]]) ->
         )
     steps = np.diff([found.x, found.y])
     assert (np.abs(steps[0, :-1] * steps[1, 1:] - steps[0, 1:] * steps[1, :-1]) > 1e-12).all()  # every one is a corner
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(3, 200), (200, 3), (40, 40)])
+@pytest.mark.parametrize("levels", [8, 1000])
+def test_corners_are_where_whole_numbers_turn(positives: int, negatives: int, levels: int) -> None:
+    """Counted threshold after threshold, with exact fractions as slopes."""
+    rng = np.random.default_rng(levels)
+    labels = np.r_[np.ones(positives), np.zeros(negatives)]
+    scores = rng.integers(0, levels, len(labels)) + levels // 4 * labels
+    cuts = [np.inf, *sorted(set(scores), reverse=True)]
+    points = [(int((scores[labels == 0] >= cut).sum()), int((scores[labels == 1] >= cut).sum())) for cut in cuts]
+    corners = [points[0]]
+    for one, two in itertools.pairwise(points[1:]):
+        before, after = np.subtract(one, corners[-1]), np.subtract(two, one)
+        if int(before[0]) * int(after[1]) != int(before[1]) * int(after[0]):
+            corners.append(one)
+    corners.append(points[-1])
+    found = roc_points(scores, labels)
+    expected = np.array(corners) / (negatives, positives)
+    np.testing.assert_allclose(np.stack([found.x, found.y], axis=1), expected, atol=1e-15)
+
+
+def test_empty_bins_are_left_out() -> None:
+    found = reliability_points([0.1, 0.15, 0.6], [0, 1, 1], 4)
+    assert (found.images.tolist(), found.share.tolist()) == ([2, 1], [0.5, 1])
+    assert found.mean == pytest.approx([0.125, 0.6])
 
 
 def test_ends_and_number_of_points() -> None:

@@ -113,9 +113,9 @@ def test_nobody_and_answers_of_any_kind() -> None:
 
 
 def test_the_mean_over_readers_weighs_them() -> None:
-    values = np.array([[0.2, 0.4, NAN], [NAN, NAN, NAN]])
-    found = mean_over_readers(values, np.array([[1, 3, 9], [1, 1, 1]], dtype=object))
-    np.testing.assert_allclose(found, [(0.2 + 3 * 0.4) / 4, NAN])
+    values = np.array([[0.2, 0.4, NAN], [NAN, NAN, NAN], [0.9, 0.5, 0.1]])
+    found = mean_over_readers(values, np.array([[1, 3, 9], [1, 1, 1], [2, 0, 0]], dtype=object))
+    np.testing.assert_allclose(found, [(0.2 + 3 * 0.4) / 4, NAN, 0.9])
     assert mean_over_readers(np.array([[0.2, 0.4]]), [[0.1, 0.2]])[0] == pytest.approx(1 / 3)
 
 
