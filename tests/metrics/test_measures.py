@@ -301,6 +301,27 @@ def test_decisions_and_losses_by_counting(rows: list[tuple[int, bool]], cut: flo
     assert repr(measure(probs, labels)) == repr(measure(probs, labels, 0.5))
 
 
+def test_without_weight_of_a_class_there_is_no_line_and_small_weights_are_weights() -> None:
+    probs, labels, _ = small()
+    known = ~np.isnan(labels)
+    probs, labels = probs[0, known], labels[known]
+    weights = np.stack([labels, 1 - labels, np.full(len(labels), 1e-3), np.ones(len(labels))], axis=1)
+    found = dict(zip(NAMES, _Weighable(probs, labels, 0.5).weigh(weights), strict=True))
+    for name in ("slope", "intercept", "auroc", "auprc", "sensitivity_90", "balanced_accuracy"):
+        assert np.isnan(found[name]).tolist() == [True, True, False, False], name
+        assert found[name][2] == pytest.approx(found[name][3])
+    for name in ("accuracy", "brier", "log_loss", "ece", "all_negative"):
+        assert np.isfinite(found[name]).all(), name
+
+
+def test_subgroups_come_in_the_order_of_their_names_and_fit() -> None:
+    probs, labels, _ = small()
+    found = measure_groups(probs[0], labels, [9, 10] * 20)  # type: ignore[list-item]
+    assert list(found) == ["10", "9"]
+    with pytest.raises(InputError, match="both be"):
+        measure_groups([0.5], [0, 1], ["a", "b"])
+
+
 def test_numbers_and_names_of_any_kind() -> None:
     probs, labels, patients = small()
     cuts = [0.4, 0.5]
