@@ -190,6 +190,11 @@ def test_answers_and_distances_of_any_kind() -> None:
     np.testing.assert_array_equal(
         vote_credits(np.array([1, 0], dtype=object), np.array([0.25, None], dtype=object)), [0.25, NAN]
     )
+    ones = np.array([[1, 1]], dtype=object)
+    np.testing.assert_array_equal(vote_shares(votes, ones), [vote_shares(votes)])
+    found = bootstrap_scores(np.array([[1, 0, 0.5]], dtype=object), votes, ones, np.array([[1, 2, 0]], dtype=object))
+    assert found.dtype == np.float64
+    assert found[0, 0] == pytest.approx((1 + 2 * 0.5) / 3)
     assert mean_known(np.array([1, None, 2], dtype=object)) == 1.5
     assert np.isnan(mean_known([]))
 

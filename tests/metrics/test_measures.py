@@ -379,6 +379,15 @@ def test_bad_input_is_refused() -> None:
 def test_the_record_holds_every_measure() -> None:
     fields = list(Measures.__dataclass_fields__)
     assert fields == ["n", "positives", "skipped", *NAMES, "intervals"]
+    assert Measures(3, 1, 0, *[0.5] * len(NAMES)).intervals == {}
+
+
+def test_two_thousand_replicates_of_seed_0_unless_told_otherwise() -> None:
+    probs, labels, patients = small()
+    cuts = [0.4, 0.5]
+    assert measure_seeds(probs, labels, cuts, patients) == measure_seeds(probs, labels, cuts, patients, 2000, 0)
+    pair = (probs[:1], cuts[:1], probs[1:], cuts[:1], labels, patients)
+    assert measure_change(*pair) == measure_change(*pair, 2000, 0)
 
 
 def test_the_interval_is_the_binomial_one_for_patients_of_one_image() -> None:
