@@ -78,6 +78,18 @@ def test_strengths_need_not_be_in_order_and_those_not_shown_count_for_nothing() 
     assert fit_threshold(*objects) == fit_threshold(X, different, total)
 
 
+def test_a_curve_that_falls_is_no_curve() -> None:
+    """Readers who say "different" of all equal images leave no room: with 2 % slips the curve would fall."""
+    assert fit_threshold(X, [2000, 2000, 1998, 1975, 1961, 1960], [2000] * 6, guesses=1.0) is None
+
+
+def test_one_answer_at_a_strength_is_an_answer() -> None:
+    assert fit_threshold([1, 2, 4], [0, 1, 10], [10, 1, 10]) is not None
+    assert fit_threshold([1, 2, 4], [0, 0, 10], [10, 0, 10]) is None
+    curve = Threshold(2.0, 3.0, 0.2)
+    assert curve.share(np.array([1, 2, 4], dtype=object)).tolist() == curve.share([1, 2, 4]).tolist()
+
+
 def test_guesses_and_slips_must_leave_something() -> None:
     assert fit_threshold(X, [16, 17, 18, 18, 19, 19], [20] * 6, 0.98) is None
     assert fit_threshold(X, [170, 172, 185, 194, 196, 196], [200] * 6, 0.85) is not None
