@@ -85,6 +85,7 @@ def test_the_interval_is_widened_as_students_distribution_is(level: float) -> No
     assert found.interval(0.71, level, least=0.7, most=0.72) == (0.7, 0.72)
     assert found.map(lambda part: 0.5 + 50 * (part - 0.7)).interval(0.5) == (0, 1)
     assert replicates(spread=0).interval(0.7) == pytest.approx((0.7, 0.7))
+    assert replicates(spread=0).interval(0.5) == pytest.approx((0.7, 0.7))  # nothing is known of how much to widen
     if level == 0.95:
         assert found.interval(0.71) == ends
 
