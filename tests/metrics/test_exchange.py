@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 
 from monai_cxraug.errors import ConfigError, InputError, LabelError
 from monai_cxraug.metrics import compare, exchange
-from monai_cxraug.metrics.exchange import Rate, Worth, isotonic, reach
+from monai_cxraug.metrics.exchange import Exchange, Rate, Worth, isotonic, reach
 
 Floats = NDArray[np.float64]
 COUNTS = (10, 50, 100, 200, 500, 1197)
@@ -120,6 +123,46 @@ def test_a_curve_is_read_backwards(value: float, place: float) -> None:
 
 def test_a_level_curve_is_reached_at_its_beginning_or_never() -> None:
     assert reach([0.4, 0.5, 0.6], [0.5, 0.5], [1, 2]).tolist() == [0, 1, 3]
+
+
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=7), st.integers(-2, 14))
+def test_a_curve_is_read_backwards_as_by_going_along_it(steps: list[int], twice: int) -> None:
+    """Point after point: the first stretch that reaches the value, and how far into it; no warning on the way."""
+    curve, value = sorted(steps), twice / 2
+    places = [math.log(10 * (k + 1)) for k in range(len(curve))]
+    expected = places[-1] + 1
+    if value < curve[0]:
+        expected = places[0] - 1
+    elif value == curve[0]:
+        expected = places[0]
+    else:
+        for k in range(len(curve) - 1):
+            if curve[k] < value <= curve[k + 1]:
+                share = (value - curve[k]) / (curve[k + 1] - curve[k])
+                expected = places[k] + share * (places[k + 1] - places[k])
+                break
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert float(reach(value, curve, places)) == pytest.approx(expected, abs=1e-12)
+    if value in curve:
+        assert float(reach(value, curve, places)) == places[curve.index(int(value))]  # to the last bit
+
+
+def test_numbers_of_any_kind() -> None:
+    values = np.array([[3, 1, 2, 5], [0, None, 1, 1]], dtype=object)
+    expected = [[2, 2, 2, 5], [math.nan] * 4]
+    np.testing.assert_allclose(isotonic(values), expected)
+    np.testing.assert_allclose(isotonic(values, np.array([1, 1, 1, 9], dtype=object)), expected)
+    found = reach(*(np.array(part, dtype=object) for part in ([2, None, 5], [1, 3, 4], [0, 1, 2])))
+    np.testing.assert_array_equal(found, [0.5, math.nan, 3])
+
+
+@pytest.mark.parametrize(
+    ("curve", "rises"), [((0.5, 0.5, 0.7), True), ((0.5, 0.7, 0.7), True), ((0.6, 0.6, 0.6), False), ((0.5, 0.6), True)]
+)
+def test_a_curve_rises_if_its_end_is_higher_than_its_beginning(curve: tuple[float, ...], rises: bool) -> None:
+    rise = compare(ideal(50), ideal(50), TRUTH, NOBODY, 0)
+    assert Exchange(COUNTS[: len(curve)], curve, curve, rise, {}).rises == rises
 
 
 # --- planted rates ---
