@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from monai_cxraug.errors import ConfigError, InputError, LabelError
 from monai_cxraug.metrics import compare, exchange
+from monai_cxraug.metrics.comparison import Spread
+from monai_cxraug.metrics.delong import measure_influence, number_patients
 from monai_cxraug.metrics.exchange import Exchange, Rate, Worth, isotonic, reach
 
 Floats = NDArray[np.float64]
@@ -146,6 +149,20 @@ def test_a_curve_is_read_backwards_as_by_going_along_it(steps: list[int], twice:
         assert float(reach(value, curve, places)) == pytest.approx(expected, abs=1e-12)
     if value in curve:
         assert float(reach(value, curve, places)) == places[curve.index(int(value))]  # to the last bit
+
+
+def test_a_curve_with_a_gap_is_not_read() -> None:
+    curves = [[0.4, math.nan, 0.6], [math.nan, 0.5, 0.6], [0.4, 0.5, 0.6]]
+    assert np.isnan(reach([0.55, 0.55, 0.55], curves, [0, 1, 2])).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("level", [(10, 10, 200), (10, 200, 200)])
+def test_a_curve_that_is_level_for_a_while_has_rates(level: tuple[int, ...]) -> None:
+    reference = {count: ideal(like) for count, like in zip((10, 50, 200), level, strict=True)}
+    (rate,) = exchange(reference, {"gan": {10: ideal(60)}}, TRUTH, NOBODY, 0).rates["gan"]
+    assert rate.equivalent is not None
+    assert rate.equivalent.beyond is None
+    assert rate.interval is not None
 
 
 def test_numbers_of_any_kind() -> None:
@@ -333,6 +350,72 @@ def test_the_ends_are_where_the_comparison_turns() -> None:
     assert inside == [count for count in COUNTS if not _refused(arm, reference[count], trial)]
 
 
+def ends_by_hand(reference: dict[int, Floats], arm: Floats, trial: Trial) -> tuple[list[float], list[float]]:
+    """Where the interval of arm less reference first reaches down to 0, and where it last reaches up to 0.
+
+    The reference at a share of the way between two counts is the mean of the two networks' areas and influences. Found
+    by trying 200 places of each stretch, as logarithms of counts; the two places on either side of each end.
+    """
+    counts = sorted(reference)
+    columns = np.concatenate([*(reference[count] for count in counts), arm]).T
+    found = measure_influence(columns, trial.labels, *number_patients(trial.patients))
+    areas, parts = found.areas.reshape(-1, trial.seeds), found.parts.reshape(3, -1, len(counts) + 1, trial.seeds)
+    places, below, above = [], [], []
+    for k, (one, two) in enumerate(itertools.pairwise(counts)):
+        for share in (np.arange(200) + 0.5) / 200:
+            values = areas[-1] - (1 - share) * areas[k] - share * areas[k + 1]
+            pulls = parts[:, :, -1] - (1 - share) * parts[:, :, k] - share * parts[:, :, k + 1]
+            half = Spread.over_patients_and_seeds(values, pulls).half_width()
+            places.append(math.log(one) + share * math.log(two / one))
+            below.append(values.mean() - half <= 0)
+            above.append(values.mean() + half >= 0)
+    first, last = below.index(True), len(above) - 1 - above[::-1].index(True)
+    return places[first - 1 : first + 1], places[last : last + 2]
+
+
+@pytest.mark.parametrize("seed", [4, 5, 11])
+def test_the_ends_are_those_of_trying_every_place(seed: int) -> None:
+    trial = Trial(seed, patients=120)
+    reference, arm = trial.reference((10, 100, 1197)), trial.scores(area(150))
+    (rate,) = exchange(reference, {"gan": {100: arm}}, trial.labels, trial.patients, 0).rates["gan"]
+    assert rate.interval is not None
+    assert rate.equivalent is not None
+    for end, (one, two) in zip(rate.interval, ends_by_hand(reference, arm, trial), strict=True):
+        step = (two - one) / 10
+        assert end.beyond is None
+        assert one - step < math.log(end.images) < two + step
+    assert rate.interval[0].images < rate.equivalent.images < rate.interval[1].images
+
+
+def test_what_differs_by_nothing_is_not_refused() -> None:
+    """An arm that is the reference at the first or last count: what is beyond it cannot be refused either."""
+    trial = Trial(1)
+    reference = trial.reference((10, 1197))
+    arms = {"few": {10: reference[10]}, "many": {1197: reference[1197]}}
+    found = exchange(reference, arms, trial.labels, trial.patients, 0).rates
+    assert found["few"][0].interval == (Worth(10, "below"), Worth(10))
+    assert found["many"][0].interval == (Worth(1197), Worth(1197, "above"))
+
+
+@pytest.mark.parametrize(("patients", "given_"), [(2, False), (3, True)])
+def test_three_patients_of_a_class_are_needed(patients: int, given_: bool) -> None:
+    owners = [f"p{k}" if k < 200 else f"q{k % patients}" for k in range(400)]
+    (rate,) = exchange(IDEAL, {"gan": {10: ideal(50)}}, TRUTH, owners, 0).rates["gan"]
+    assert (rate.interval is not None) == given_
+
+
+def test_scores_and_labels_of_any_kind() -> None:
+    reference = {10: ideal(10), 100: ideal(100)}
+    arms = {"gan": {10: ideal(50)}}
+    expected = exchange(reference, arms, TRUTH, NOBODY, 0)
+    objects = {count: scores.astype(object) for count, scores in reference.items()}
+    found = exchange(objects, {"gan": {10: arms["gan"][10].astype(object)}}, TRUTH.astype(object), NOBODY, 0)
+    assert found == expected
+    some = {"gan": {10: ideal(50)[:, 100:300]}}, TRUTH[100:300], NOBODY[100:300]
+    few = {count: scores[:, 100:300] for count, scores in reference.items()}
+    assert exchange(few, *some) == exchange(few, *some, 2000, 0)
+
+
 def _refused(arm: Floats, other: Floats, trial: Trial) -> bool:
     ends = compare(arm, other, trial.labels, trial.patients, 0).interval
     assert ends is not None
@@ -462,6 +545,9 @@ def test_two_sick_patients_give_no_interval() -> None:
         ({"arms": {"gan": {True: ideal(10)}}}, ConfigError, "whole numbers of at least 1"),
         ({"arms": {"gan": {10: ideal(10, seeds=3)}}}, InputError, r"scores must all be \[S, n\]"),
         ({"arms": {"gan": {10: ideal(10)[:, :-1]}}}, InputError, r"scores must all be \[S, n\]"),
+        ({"reference": {10: ideal(10)[:0], 50: ideal(50)[:0]}, "arms": {}}, InputError, r"scores \(0, 400\)"),
+        ({"labels": np.zeros((400, 1)), "arms": {}}, InputError, r"labels \(400, 1\)"),
+        ({"arms": {"gan": {10: np.where(np.arange(400) == 7, np.inf, ideal(10))}}}, InputError, "finite"),
         ({"patients": NOBODY[:-1]}, InputError, "399 patients"),
         ({"labels": TRUTH[:-1]}, InputError, r"labels \(399,\)"),
         ({"labels": TRUTH + 1}, LabelError, "must be 1, 0 or NaN"),
