@@ -404,6 +404,22 @@ def test_three_patients_of_a_class_are_needed(patients: int, given_: bool) -> No
     assert (rate.interval is not None) == given_
 
 
+def test_one_seed_and_one_image_are_enough() -> None:
+    reference = {1: ideal(10, seeds=1), 100: ideal(100, seeds=1)}
+    (rate,) = exchange(reference, {"gan": {1: ideal(100, seeds=1)}}, TRUTH, NOBODY, 60).rates["gan"]
+    assert rate.equivalent == Worth(100)
+    assert (rate.real, rate.gain, rate.more) == (1, 100, 99)
+    assert rate.interval is not None
+
+
+def test_blocks_of_replicates_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(6, patients=40)
+    reference, arms = trial.reference((10, 1197)), {"gan": {10: trial.scores(area(100))}}
+    whole = exchange(reference, arms, trial.labels, trial.patients, 100)
+    monkeypatch.setattr("monai_cxraug.metrics.resampling._BLOCK", 80 * 9)
+    assert exchange(reference, arms, trial.labels, trial.patients, 100) == whole
+
+
 def test_scores_and_labels_of_any_kind() -> None:
     reference = {10: ideal(10), 100: ideal(100)}
     arms = {"gan": {10: ideal(50)}}
