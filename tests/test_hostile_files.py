@@ -9,6 +9,7 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -509,6 +510,33 @@ def plan_of(path: Path, settings: list[str] | None = None) -> None:
     from monai_cxraug.experiments.work import check_budget
 
     check_budget(load_experiment(path, settings or []))
+
+
+# --- what runs beside ---
+
+
+def test_a_federations_job_of_others_is_not_built(tmp_path: Path, monkeypatch, capsys) -> None:
+    """``apps/nvflare/collect_model.py`` builds the network that a job describes, and reads the simulator's weights."""
+    found = spec_from_file_location("collect_model", ROOT / "apps" / "nvflare" / "collect_model.py")
+    assert found is not None
+    assert found.loader is not None
+    collecting = module_from_spec(found)
+    found.loader.exec_module(collecting)
+    marker, job, space = tmp_path / "ran", tmp_path / "job", tmp_path / "space"
+    network = job / "server" / "bundle" / "configs" / "network.json"
+    network.parent.mkdir(parents=True)
+    expression(network, marker)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SystemExit) as caught:
+        collecting.main([str(job), str(space), "--out", str(tmp_path / "model.pt")])
+    assert caught.value.code == 2
+    assert "--trust" in capsys.readouterr().err
+    weights = space / collecting._GLOBAL
+    weights.parent.mkdir(parents=True)
+    for payload in PICKLES:
+        payload(weights, marker)
+        refused(collecting._read_weights, weights, marker)
 
 
 # --- the house ---

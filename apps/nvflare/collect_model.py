@@ -18,10 +18,13 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_cxraug.bundle_config import one_line_errors
+from monai_cxraug.config_audit import audit, require_trust
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import InputError
+from monai_cxraug.networks.plain_tensors import read_plain
 from monai_cxraug.networks.weights import save_model
 
+_NETWORK: Final = "server/bundle/configs/network.json"
 _GLOBAL: Final = "server/simulate_job/app_server/FL_global_model.pt"
 
 
@@ -37,7 +40,7 @@ def collect(job: Path, workspace: Path, out: Path) -> None:
         CxrAugError: one of them is not that, or a site's data are gone.
     """
     weights = _read_weights(workspace / _GLOBAL)
-    network = _build(job / "server/bundle/configs/network.json")
+    network = _build(job / _NETWORK)
     # counters of batches were averaged to fractions
     network.load_state_dict({name: weights[name].to(own.dtype) for name, own in network.state_dict().items()})
     sites = [_read_settings(file) for file in sorted(job.glob("site-*/config/config_fed_client.json"))]
@@ -64,7 +67,10 @@ def _read_settings(config: Path) -> dict[str, Any]:
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(path, "must be the simulator's global model", "nothing there", "run the simulator first")
-    weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    document = read_plain(path, "must be the simulator's global model", "run the simulator again")
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        raise InputError(path, "must hold the global model under 'model'", type(document).__name__, "run it again")
+    weights: dict[str, torch.Tensor] = document["model"]
     return weights
 
 
@@ -82,8 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("job", type=Path, help="folder that write_job.py wrote")
     parser.add_argument("workspace", type=Path, help="folder that the simulator wrote")
     parser.add_argument("--out", type=Path, required=True, help="model file to write")
+    parser.add_argument("--trust", action="store_true", help="take a job from outside of the working folder")
     given = parser.parse_args(arguments)
     with one_line_errors():
+        require_trust(audit([given.job / _NETWORK]), given.trust)  # the job's network is built: its file is a program
         collect(given.job, given.workspace, given.out)
     print(given.out)
 
