@@ -49,6 +49,17 @@ def parse_yaml(text: str, where: object) -> Any:
         InputError: it is no YAML; it has tags such as ``!!python/object``, an alias inside what it stands for, or more
             than :data:`MOST_VALUES` values.
     """
+    try:
+        return _load(text, where)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(where, "must be YAML", "brackets nested too deeply", _MEND) from None
+    except (yaml.YAMLError, ValueError) as error:  # a day such as 2026-02-31 is no error of YAML's own
+        raise InputError(where, "must be YAML", error, _MEND) from None
+
+
+def _load(text: str, where: object) -> Any:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
@@ -57,12 +68,6 @@ def parse_yaml(text: str, where: object) -> Any:
         if _count(node, {}, where) > MOST_VALUES:
             raise InputError(where, f"may hold at most {MOST_VALUES} values", "more, by aliases", _MEND)
         return loader.construct_document(node)
-    except InputError:
-        raise
-    except RecursionError:
-        raise InputError(where, "must be YAML", "brackets nested too deeply", _MEND) from None
-    except (yaml.YAMLError, ValueError) as error:  # a day such as 2026-02-31 is no error of YAML's own
-        raise InputError(where, "must be YAML", error, _MEND) from None
     finally:
         loader.dispose()
 
