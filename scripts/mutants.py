@@ -114,7 +114,7 @@ class _Fork:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         for item in session.items:
-            test = getattr(item, "obj", None)
+            test: Any = getattr(item, "obj", None)
             if asked := getattr(test, "_hypothesis_internal_use_settings", None):
                 fewer = settings(asked, max_examples=min(asked.max_examples, self.examples))
                 getattr(test, "__func__", test)._hypothesis_internal_use_settings = fewer

@@ -13,6 +13,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 #: fields, and indices where a field is a list, that lead from a node to one below it.
@@ -131,7 +132,7 @@ class _Place:
     function: str | None
 
 
-_Change = Callable[[ast.AST], ast.AST | None]
+_Change = Callable[[Any], Any]
 
 
 def _places(
@@ -190,7 +191,7 @@ def _changes(node: ast.AST, parent: ast.AST) -> Iterator[_Change]:
 def _compare(node: ast.Compare, parent: ast.AST) -> Iterator[_Change]:
     for place, operator in enumerate(node.ops):
         for other in _COMPARISONS.get(type(operator), ()):
-            yield lambda copied, place=place, other=other: _set_item(copied, "ops", place, other())
+            yield partial(_set_item, field="ops", place=place, value=other())
 
 
 def _arithmetic(node: ast.BinOp | ast.AugAssign, parent: ast.AST) -> Iterator[_Change]:
@@ -202,7 +203,7 @@ def _arithmetic(node: ast.BinOp | ast.AugAssign, parent: ast.AST) -> Iterator[_C
 def _logic(node: ast.BoolOp, parent: ast.AST) -> Iterator[_Change]:
     yield lambda copied: _set(copied, "op", ast.Or() if isinstance(node.op, ast.And) else ast.And())
     for place in range(len(node.values)):  # without one of them
-        yield lambda copied, place=place: _drop(copied, "values", place)
+        yield partial(_drop, field="values", place=place)
 
 
 def _sign(node: ast.UnaryOp, parent: ast.AST) -> Iterator[_Change]:
@@ -220,7 +221,7 @@ def _number(node: ast.Constant, parent: ast.AST) -> Iterator[_Change]:
     elif isinstance(value, float):
         others = [value * 1.1 if value else 1.0]
     for other in others:
-        yield lambda copied, other=other: ast.Constant(other)
+        yield partial(_replace, other=ast.Constant(other))
 
 
 def _condition(node: ast.If | ast.While | ast.IfExp, parent: ast.AST) -> Iterator[_Change]:
@@ -230,19 +231,19 @@ def _condition(node: ast.If | ast.While | ast.IfExp, parent: ast.AST) -> Iterato
 
 def _filter(node: ast.comprehension, parent: ast.AST) -> Iterator[_Change]:
     for place in range(len(node.ifs)):
-        yield lambda copied, place=place: _drop(copied, "ifs", place)
+        yield partial(_drop, field="ifs", place=place)
 
 
 def _bounds(node: ast.Slice, parent: ast.AST) -> Iterator[_Change]:
     for bound in ("lower", "upper", "step"):
         if getattr(node, bound) is not None:
-            yield lambda copied, bound=bound: _set(copied, bound, None)
+            yield partial(_set, field=bound, value=None)
 
 
 def _arguments(node: ast.Call, parent: ast.AST) -> Iterator[_Change]:
     for place, keyword in enumerate(node.keywords):
         if keyword.arg is not None and not isinstance(parent, ast.Raise):
-            yield lambda copied, place=place: _drop(copied, "keywords", place)
+            yield partial(_drop, field="keywords", place=place)
 
 
 def _twin(node: ast.Name | ast.Attribute, parent: ast.AST) -> Iterator[_Change]:
@@ -291,6 +292,10 @@ def _set(node: Any, field: str, value: Any) -> Any:
 def _set_item(node: Any, field: str, place: int, value: Any) -> Any:
     getattr(node, field)[place] = value
     return node
+
+
+def _replace(node: Any, other: ast.AST) -> ast.AST:
+    return other
 
 
 def _drop(node: Any, field: str, place: int) -> Any:
