@@ -372,7 +372,7 @@ def _image_array(name: str, images: ArrayLike) -> NDArray[Any]:
     if array.dtype.kind == "u":
         return array
     if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):  # a NaN fails both
-        found = f"{array.dtype} from {array.min()} to {array.max()}"
+        found = f"{array.dtype} from {array.min()} to {array.max()}" if array.dtype.kind in "bif" else str(array.dtype)
         raise InputError(name, "must be unsigned integers, or floats in [0, 1]", found, "scale or clip the images")
     return array
 

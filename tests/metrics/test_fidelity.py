@@ -176,6 +176,33 @@ def test_kernel_distance_does_not_grow_for_few_images() -> None:
     assert min(values) < 0
 
 
+def test_subsets_narrower_and_wider_than_their_features() -> None:
+    for size, columns in ((3, 5), (5, 2)):
+        a, b = RNG(0).normal(size=(11, columns)), RNG(1).normal(size=(12, columns)) + 0.5
+        rng = RNG(3)
+        values = [
+            naive_mmd(a[rng.choice(11, size, replace=False)], b[rng.choice(12, size, replace=False)]) for _ in range(3)
+        ]
+        value, error = kernel_distance(a, b, size, subsets=3, seed=3)
+        assert value == pytest.approx(np.mean(values), rel=1e-12)
+        assert error == pytest.approx(np.std(values, ddof=1) * np.sqrt(size / (11 - size)), rel=1e-12)
+    assert kernel_distance(a, b, 5) == kernel_distance(a, b, 5, 100, 0)
+
+
+def test_two_rows_of_one_column_are_enough() -> None:
+    assert frechet_distance([[0.0], [1.0]], [[0.0], [2.0]]) == pytest.approx(0.25 + 0.5)
+    assert kernel_distance(np.arange(4.0)[:, None], np.arange(4.0)[:, None], 2, 2).error >= 0
+
+
+def test_features_of_any_kind() -> None:
+    a, b = RNG(0).integers(0, 9, (12, 3)), RNG(1).integers(0, 9, (13, 3))
+    for kind in (object, np.uint8, np.float32):
+        assert frechet_distance(a.astype(kind), b.astype(kind)) == frechet_distance(a.astype(float), b.astype(float))
+        assert kernel_distance(a.astype(kind), b.astype(kind), 5) == kernel_distance(
+            a.astype(float), b.astype(float), 5
+        )
+
+
 # --- what may not matter ---
 
 
@@ -262,6 +289,52 @@ def test_sliced_wasserstein_by_hand_on_one_level() -> None:
         points.append((np.array(patches) - np.mean(patches)) / np.std(patches))
     expected = 1e3 * np.mean([wasserstein_distance(points[0] @ axis, points[1] @ axis) for axis in axes.T])
     assert sliced_wasserstein(a, b, 5, descriptors=3, directions=11) == {16: pytest.approx(expected, rel=1e-10)}
+
+
+@pytest.mark.parametrize("shape", [(33, 40), (40, 33), (64, 34), (20, 70)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sliced_wasserstein_by_hand_on_every_level(shape: tuple[int, int], channels: int) -> None:
+    a, b = RNG(0).random((2, 5, *shape, channels))
+    levels = [laplacian_pyramid(images) for images in (a, b)]
+    rng, sides = RNG(5), [level.shape[1:3] for level in levels[0]]
+    corners = [rng.integers(0, [height - 6, width - 6], (5, 3, 2)) for height, width in sides]
+    axes = rng.standard_normal((channels * 49, 4))
+    axes /= np.linalg.norm(axes, axis=0)
+    expected = {}
+    for level, side in enumerate(sides):
+        points = []
+        for images in levels:
+            found = [
+                [images[level][k, y : y + 7, x : x + 7, c] for c in range(channels)]
+                for k in range(5)
+                for y, x in corners[level][k]
+            ]
+            scaled = np.array(found)
+            for c in range(channels):
+                scaled[:, c] = (scaled[:, c] - scaled[:, c].mean()) / scaled[:, c].std()
+            points.append(scaled.reshape(15, -1))
+        gaps = [wasserstein_distance(points[0] @ axis, points[1] @ axis) for axis in axes.T]
+        expected[min(side)] = 1e3 * np.mean(gaps)
+    found_ = sliced_wasserstein(a, b, 5, descriptors=3, directions=4)
+    assert list(found_) == sorted(expected)
+    assert found_ == pytest.approx(expected, rel=1e-9)
+    if channels == 1:
+        assert sliced_wasserstein(a[..., 0], b[..., 0], 5, descriptors=3, directions=4) == found_
+
+
+def test_images_are_worked_on_in_chunks_and_defaults_are_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = RNG(0).random((2, 7, 16, 16))
+    whole = sliced_wasserstein(a, b), ms_ssim_diversity(a)
+    assert whole[0] == sliced_wasserstein(a, b, 0, 128, 512)
+    assert whole[1] == ms_ssim_diversity(a, 1000, 0)
+    monkeypatch.setattr("monai_cxraug.metrics.fidelity._CHUNK", 3)
+    assert sliced_wasserstein(a, b) == pytest.approx(whole[0], rel=1e-12)
+    assert ms_ssim_diversity(a) == pytest.approx(whole[1], rel=1e-12)
+
+
+def test_one_descriptor_and_one_direction_are_enough() -> None:
+    a, b = RNG(0).random((2, 3, 16, 16))
+    assert sliced_wasserstein(a, b, descriptors=1, directions=1)[16] > 0
 
 
 def test_a_collapsed_generator_is_far_away() -> None:
@@ -353,6 +426,23 @@ BAD: dict[str, tuple[Callable[[], Any], type[CxrAugError], str]] = {
         ConfigError,
         "directions",
     ),
+    "no descriptors": (
+        lambda: sliced_wasserstein(np.zeros((2, 16, 16)), np.zeros((2, 16, 16)), descriptors=0),
+        ConfigError,
+        "descriptors",
+    ),
+    "low": (lambda: sliced_wasserstein(np.zeros((2, 15, 16)), np.zeros((2, 15, 16))), InputError, "at least 16 px"),
+    "no columns": (lambda: frechet_distance(np.zeros((4, 0)), np.zeros((4, 0))), InputError, r"must be \[n, D\]"),
+    "a NaN": (
+        lambda: frechet_distance(np.where(np.arange(8).reshape(4, 2) == 3, np.nan, 1.0), np.zeros((4, 2))),
+        InputError,
+        "features_a: must be finite",
+    ),
+    "below 0": (lambda: ms_ssim_diversity(np.full((2, 16, 16), -0.1)), InputError, r"\[0, 1\]"),
+    "words": (lambda: ms_ssim_diversity(np.full((2, 16, 16), "a")), InputError, "unsigned.*found <U1"),
+    "four sides": (lambda: ms_ssim_diversity(np.zeros((2, 16, 16, 1, 1))), InputError, r"\[N, H, W\]"),
+    "no width": (lambda: ms_ssim_diversity(np.zeros((2, 16, 0))), InputError, r"\[N, H, W\]"),
+    "narrow": (lambda: ms_ssim_diversity(np.zeros((2, 64, 10))), InputError, "11 px; found 64 x 10"),
     "no window": (lambda: ms_ssim_diversity(np.zeros((2, 10, 64))), InputError, "11 px; found 10 x 64"),
     "one image": (lambda: ms_ssim_diversity(np.zeros((1, 16, 16))), InputError, "two images; found 1"),
     "no image": (lambda: ms_ssim_diversity(np.zeros((0, 16, 16))), InputError, r"\[N, H, W\]"),
