@@ -17,6 +17,8 @@ from scipy.stats import ortho_group, wasserstein_distance
 from monai_cxraug.errors import ConfigError, CxrAugError, InputError
 from monai_cxraug.metrics import covariances
 from monai_cxraug.metrics.fidelity import (
+    _halve,
+    _pairs,
     count_scales,
     frechet_distance,
     kernel_distance,
@@ -385,6 +387,36 @@ def test_few_images_give_all_pairs_and_many_give_random_ones() -> None:
     assert some == ms_ssim_diversity(RNG(0).random((30, 16, 16)), pairs=100, seed=4)
     apart = images[:3]  # an image is never its own partner: two pairs of three images, drawn fifty times
     assert max(ms_ssim_diversity(apart, pairs=2, seed=seed).value for seed in range(50)) < 0.2
+
+
+def test_pairs_are_all_of_them_or_random_ones_of_every_distance() -> None:
+    images = smooth(RNG(0).random((5, 16, 16, 1)))[..., 0]
+    assert ms_ssim_diversity(images, 10) == ms_ssim_diversity(images, 1000)
+    assert ms_ssim_diversity(images, 9).pairs == 9
+    assert ms_ssim_diversity(images, 1).pairs == 1
+    first, second = _pairs(12, 65, RNG(0))
+    assert {int(apart) for apart in (second - first) % 12} == {*range(1, 12)}
+    assert {*first.tolist()} == {*second.tolist()} == {*range(12)}
+    left, right = _pairs(6, 15, RNG(0))
+    assert len({*zip(left.tolist(), right.tolist(), strict=True)}) == 15
+    assert (left < right).all()
+
+
+@pytest.mark.parametrize("shape", [(23, 45), (45, 23), (47, 51)])
+def test_ms_ssim_of_odd_sides_leaves_the_last_row_and_column_out_of_the_coarser_scale(shape: tuple[int, int]) -> None:
+    a = smooth(RNG(0).random((2, *shape, 1)))
+    b = np.clip(a + RNG(1).normal(0, 0.05, a.shape), 0, 1)
+    height, width = (side // 2 for side in shape)
+    weights = np.array([0.0448, 0.2856, 0.3001])[: count_scales(*shape)]
+    metric = MultiScaleSSIMMetric(spatial_dims=2, weights=tuple(weights / weights.sum()), reduction="none")
+    planes = [torch.from_numpy(np.moveaxis(x, -1, 1)).float() for x in (a, b)]
+    np.testing.assert_allclose(ms_ssim(a, b), metric(*planes).numpy().ravel(), atol=2e-5)
+    halved = _halve(a)
+    assert halved.shape == (2, height, width, 1)
+    np.testing.assert_allclose(halved[:, 0, 0, 0], a[:, :2, :2, 0].mean(axis=(1, 2)))
+    np.testing.assert_allclose(
+        halved[:, -1, -1, 0], a[:, 2 * height - 2 : 2 * height, 2 * width - 2 : 2 * width, 0].mean(axis=(1, 2))
+    )
 
 
 # --- kinds of images, and bad input ---

@@ -101,8 +101,18 @@ def test_distances_are_scipys_and_blocks_change_nothing(monkeypatch: pytest.Monk
     a, b = RNG(0).normal(size=(40, 30)), RNG(1).normal(size=(33, 30))
     np.testing.assert_allclose(squared_distances(a, b), cdist(a, b, "sqeuclidean"), rtol=1e-12)
     whole = manifold(a, b)
-    monkeypatch.setattr(importlib.import_module("monai_cxraug.metrics.manifold"), "_BLOCK", 150)
-    assert manifold(a, b) == whole
+    for block in (150, 40, 1):
+        monkeypatch.setattr(importlib.import_module("monai_cxraug.metrics.manifold"), "_BLOCK", block)
+        assert manifold(a, b) == whole
+
+
+@pytest.mark.parametrize(("k", "dense"), [(1, 1), (1, 5), (6, 2)])
+def test_few_images_equal_the_definitions(k: int, dense: int) -> None:
+    real, generated = RNG(0).normal(size=(8, 2)), RNG(1).normal(size=(7, 2)) + 0.5
+    assert manifold(real, generated, k, dense) == pytest.approx(naive(real, generated, k, dense), abs=1e-12)
+    assert manifold(real, generated) == manifold(real, generated, 3, 5)
+    with pytest.raises(ConfigError, match="found 7"):
+        manifold(real, generated, 7)
 
 
 def test_bad_input_is_refused() -> None:
