@@ -373,6 +373,8 @@ REQUIRED = {
     "evaluate": {"run_folder": "x", "manifest": "y", "out": "z"},
     "report": {"run_folder": "x"},
     "study_networks": {"manifest": "x", "out": "y"},
+    "audit": {"synthetic": "x", "manifest": "y"},
+    "reidentifier": {"manifest": "x", "output_dir": "y"},
 }
 BUNDLES = (
     "chest_xray_classification",

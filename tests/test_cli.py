@@ -30,6 +30,7 @@ COMMANDS = (
     "calibrate",
     "report",
     "sample",
+    "audit",
     "enlarge",
     "train",
     "predict",
@@ -126,6 +127,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         ),
         ("pacs export s --out o", "configs/pacs_export.json", {"synthetic": "s", "out": "o"}),
         (
+            "pacs export s --out o --allow-copies",
+            "configs/pacs_export.json",
+            {"synthetic": "s", "out": "o", "allow_copies": True},
+        ),
+        (
             "study networks d --out o --count 3 --where resample=area",
             "configs/study_networks.json",
             {"manifest": "d", "out": "o", "count": 3, "where": {"resample": "area"}},
@@ -142,6 +148,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             {"study": "s", "answers": ["a", "b"], "models": ["ResNet=m"], "out": "o", "language": "ko"},
         ),
         ("report r", "configs/report.json", {"run_folder": "r"}),
+        ("audit s --manifest m", "configs/audit.json", {"synthetic": "s", "manifest": "m", "where": {}}),
+        (
+            "audit s --manifest m --membership --checkpoint c --reidentifier r --where view=PA",
+            "configs/audit.json",
+            {"synthetic": "s", "manifest": "m", "membership": True, "checkpoint": "c", "reidentifier": "r"}
+            | {"where": {"view": "PA"}},
+        ),
+        (
+            "reidentifier d --out o --steps 50 --batch-size 8 --where resample=area",
+            "configs/reidentifier.json",
+            {"manifest": "d", "output_dir": "o", "steps": 50, "batch_size": 8, "where": {"resample": "area"}},
+        ),
         ("report r --language ko", "configs/report.json", {"run_folder": "r", "language": "ko"}),
         (
             "evaluate r --manifest m.csv --out o --where resample=area --where view=PA=x",
@@ -166,6 +184,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
                 **{"start": 5, "truncation": 0.5, "depth": 16, "crop": [8, 6], "png": True},
             },
         ),
+        ("audit s --manifest m.csv", "configs/audit.json", {"synthetic": "s", "manifest": "m.csv"}),
+        (
+            "audit s --manifest m.csv --classifier c --out o",
+            "configs/audit.json",
+            {"synthetic": "s", "manifest": "m.csv", "classifier": "c", "out": "o"},
+        ),
         (
             "enlarge s --model m --out o --manifest r.csv --depth 16 --png",
             "bundles/image_superresolution/configs/inference.json",
@@ -186,13 +210,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         ),
         (
             "train d --out o --finding Edema --finding Mass --split train --where view=PA --limit Edema=50"
-            " --top-up Edema=90 --synthetic a --synthetic b --held-out e --allow-synthetic-majority"
+            " --top-up Edema=90 --synthetic a --synthetic b --held-out e --allow-synthetic-majority --allow-copies"
             " --architecture small_cnn --overlay recipe_adam --overlay loss_alpha --size 32 --steps 100"
             " --batch-size 9 --seed 3",
             ["train", "recipe_adam", "loss_alpha"],
             {"manifest": "d", "output_dir": "o", "seed": 3, "fraction_seed": 3, "findings": ["Edema", "Mass"]}
             | {"split": "train", "where": {"view": "PA"}, "limit": {"Edema": 50}, "top_up": {"Edema": 90}}
-            | {"synthetic": ["a", "b"], "held_out": [{"manifest": "e"}], "allow_synthetic_majority": True}
+            | {
+                "synthetic": ["a", "b"],
+                "held_out": [{"manifest": "e"}],
+                "allow_synthetic_majority": True,
+                "allow_copies": True,
+            }
             | {"architecture": "small_cnn", "size": 32, "steps": 100, "batch_size": 9},
         ),
         (

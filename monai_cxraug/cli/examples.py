@@ -39,7 +39,10 @@ EXAMPLES: Final = {
   cxraug sample model.pt --finding Edema --n 100 --truncation 0.7 --depth 16 --out synthetic/typical""",
     "audit": """\
   cxraug audit synthetic/edema --manifest data/nih64/manifest.csv
-  cxraug audit synthetic/diffusion --manifest data/nih64/manifest.csv --classifier models/plain --out audit""",
+  cxraug audit synthetic/diffusion --manifest data/nih64/manifest.csv --classifier models/plain --out audit
+  cxraug audit synthetic/edema --manifest data/nih64/manifest.csv --membership --reidentifier models/reidentifier""",
+    "reidentifier": """\
+  cxraug reidentifier data/nih64 --where resample=area --out models/reidentifier""",
     "enlarge": """\
   cxraug enlarge synthetic/edema --model models/x2 --out synthetic/edema_224 --manifest data/nih224/manifest.csv
   cxraug enlarge --images radiographs/ --model models/x2/model.pt --out enlarged

@@ -133,7 +133,13 @@ def sample(args: argparse.Namespace) -> Stage:
 
 
 def audit(args: argparse.Namespace) -> Stage:
-    return _config("audit", _options(args))
+    return _config("audit", {**_options(args), "where": _where(args)})
+
+
+def reidentifier(args: argparse.Namespace) -> Stage:
+    settings = {**_options(args), "where": _where(args), "output_dir": args.out}
+    settings.pop("out")
+    return _config("reidentifier", settings, made=Path(args.out) / "model.pt", tell=_tell_verification)
 
 
 def enlarge(args: argparse.Namespace) -> Stage:
@@ -291,10 +297,15 @@ def study_report(args: argparse.Namespace) -> Stage:
     return _config("study_report", _options(args))
 
 
-def _config(name: str, settings: Mapping[str, Any]) -> Stage:
+def _config(
+    name: str,
+    settings: Mapping[str, Any],
+    made: Path | None = None,
+    tell: Callable[[Path], str] | None = None,
+) -> Stage:
     from monai_cxraug.resources import resource_root
 
-    return Stage([resource_root() / "configs" / f"{name}.json"], settings)
+    return Stage([resource_root() / "configs" / f"{name}.json"], settings, made, tell)
 
 
 def _bundle(
@@ -315,6 +326,13 @@ def _tell_model(path: Path) -> str:
     from monai_cxraug.networks.weights import load_model
 
     return describe_composition(load_model(path).about["composition"])
+
+
+def _tell_verification(path: Path) -> str:
+    from monai_cxraug.networks.weights import load_model
+    from monai_cxraug.synthesis.recognition import describe
+
+    return describe(load_model(path, "reidentifier").about["verification"])
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_sample(commands)
     _add_audit(commands)
+    _add_reidentifier(commands)
     _add_enlarge(commands)
     _add_train(commands, with_overlays=command == "train")
     _add_predict(commands)
@@ -239,6 +240,25 @@ def _add_audit(commands: Any) -> None:
     audit.add_argument("--manifest", required=True, metavar="MANIFEST.csv", help=known)
     audit.add_argument("--classifier", metavar="MODEL", help="classifier whose features are compared too (none)")
     audit.add_argument("--out", metavar="DIR", help="folder for audit.json, nearest.csv and nearest.png (the set's)")
+    attacked = "ask whether the set gives away whose images trained its generator; needs real images of other patients"
+    audit.add_argument("--membership", action="store_true", default=None, help=attacked)
+    judged = "checkpoint.pt of a progressive GAN's training: its discriminator is asked about membership too (none)"
+    audit.add_argument("--checkpoint", metavar="FILE", help=judged)
+    known = "network that tells patients apart, made by cxraug reidentifier: are training patients recognised? (none)"
+    audit.add_argument("--reidentifier", metavar="MODEL", help=known)
+    _add_where(audit)
+
+
+def _add_reidentifier(commands: Any) -> None:
+    summary = "train a network that tells patients apart by their radiographs, for the audit; a second time goes on"
+    train = _add(commands, "reidentifier", summary, jobs.reidentifier)
+    train.add_argument("manifest", metavar="DATA", help="folder or manifest.csv, made by cxraug prepare")
+    train.add_argument("--out", required=True, metavar="DIR", help="folder for the model and all that training writes")
+    train.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (64)")
+    train.add_argument("--steps", type=int, metavar="N", help="optimiser steps, a multiple of 50 (400)")
+    train.add_argument("--batch-size", type=int, metavar="N", help="images a step, two of each patient (128)")
+    train.add_argument("--seed", type=int, metavar="S", help="of weights, batches and changes of images (0)")
+    _add_where(train)
 
 
 def _add_enlarge(commands: Any) -> None:

@@ -13,6 +13,8 @@ from monai_cxraug.errors import ConfigError
 
 #: added to an image's own deviation, so that an empty one is no division by nothing; 0.25 grey levels of 8 bits.
 _LEAST_DEVIATION = 1e-3
+#: channels that processors take at once; with four, torch 2.13 writes past its memory in the backward pass on a CPU.
+_CHANNELS = 8
 
 
 class Reidentifier(nn.Module):
@@ -31,7 +33,7 @@ class Reidentifier(nn.Module):
         settings: the arguments, from which a model file rebuilds the network.
 
     Raises:
-        ConfigError: an argument is below 1.
+        ConfigError: an argument is below 1, or the width is no multiple of 8.
     """
 
     def __init__(self, features: int = 128, channels: int = 1, width: int = 16) -> None:
@@ -39,6 +41,8 @@ class Reidentifier(nn.Module):
         self.settings: dict[str, Any] = {"features": features, "channels": channels, "width": width}
         if lacking := [name for name, value in self.settings.items() if value < 1]:
             raise ConfigError(f"Reidentifier({lacking[0]})", "must be at least 1", self.settings[lacking[0]])
+        if width % _CHANNELS:
+            raise ConfigError("Reidentifier(width)", f"must be a multiple of {_CHANNELS}", width, "16 is usual")
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )

@@ -33,7 +33,7 @@ _MOST: Final = 5000
 _LISTED: Final = 10
 _BLOCK: Final = 512
 #: changes that a copied image may have gone through, as strong as those the network was trained with.
-_CHANGES: Final = {"translation": 0.0625, "zoom": 0.1, "noise": 0.02, "cutout": 0.0, "mirror": True}
+_CHANGES: Final[dict[str, Any]] = {"translation": 0.0625, "zoom": 0.1, "noise": 0.02, "cutout": 0.0, "mirror": True}
 
 
 class Known(NamedTuple):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def embed(network: nn.Module, images: Images) -> Vectors:
     """
     device = next(network.parameters()).device
     network.eval()
-    parts = [np.empty((0, network.settings["features"]), dtype=np.float32)]
+    parts = [np.empty((0, int(cast(Any, network).settings["features"])), dtype=np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             block = np.ascontiguousarray(channels_first(images[start : start + _BATCH]))
@@ -169,6 +169,13 @@ class Verification:
             "pairs": len(anchors),
             "patients": len(set(patients)),
         }
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """Say in one line what :meth:`Verification.report` found."""
+    spread = "" if report["interval"] is None else " (95 % interval {:.3f} to {:.3f})".format(*report["interval"])
+    asked = f"{report['pairs']} pairs of {report['patients']} patients that were left out"
+    return f"same patient or not: AUROC {report['auroc']:.3f}{spread}, {asked}"
 
 
 def draw_pairs(

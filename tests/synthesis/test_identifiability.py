@@ -67,7 +67,7 @@ class PixelRecogniser(Recogniser):
 
 def blind() -> Reidentifier:
     """A network for which everybody is the same."""
-    made = Reidentifier(features=4, width=4)
+    made = Reidentifier(features=4, width=8)
     with torch.no_grad():
         made.out.weight.zero_()
         made.out.bias.copy_(torch.tensor([1.0, 0, 0, 0]))
@@ -118,7 +118,7 @@ def change(images: np.ndarray, how: str) -> np.ndarray:
 def test_brightness_and_contrast_say_nothing() -> None:
     images = torch.from_numpy(IMAGES[:6, None])
     with torch.no_grad():
-        network = Reidentifier(width=4).eval()
+        network = Reidentifier(width=8).eval()
         plain = network(images)
         assert_allclose(plain.norm(dim=1), 1, rtol=1e-5)
         assert_allclose(network(0.3 + 0.5 * images), plain, atol=2e-2)
@@ -126,7 +126,7 @@ def test_brightness_and_contrast_say_nothing() -> None:
 
 
 def test_vectors_know_no_left_or_right_nor_their_neighbours() -> None:
-    network = Reidentifier(width=4)
+    network = Reidentifier(width=8)
     vectors = embed(network, IMAGES[:150])
     assert_allclose(embed(network, IMAGES[:150, :, ::-1]), vectors, atol=1e-5)
     assert_allclose(embed(network, IMAGES[7:8]), vectors[7:8], atol=1e-5)
@@ -135,8 +135,10 @@ def test_vectors_know_no_left_or_right_nor_their_neighbours() -> None:
 
 
 def test_a_bad_setting() -> None:
-    with pytest.raises(ConfigError, match=r"Reidentifier\(width\): must be at least 1; found 0"):
-        Reidentifier(width=0)
+    with pytest.raises(ConfigError, match=r"Reidentifier\(features\): must be at least 1; found 0"):
+        Reidentifier(features=0)
+    with pytest.raises(ConfigError, match=r"Reidentifier\(width\): must be a multiple of 8; found 4"):
+        Reidentifier(width=4)
 
 
 # --- verification ---
@@ -270,7 +272,7 @@ def test_who_saw_an_evaluation_patient_is_refused(real: Path) -> None:
 
 def test_a_model_file_is_what_was_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = Reidentifier(features=8, width=4)
+    network = Reidentifier(features=8, width=8)
     save_model(tmp_path / "model.pt", "reidentifier", network, {"size": SIDE, "patients_seen": ["P0"]})
     recogniser = Recogniser(tmp_path)
     assert_allclose(recogniser(IMAGES[:4]), embed(network, IMAGES[:4]), atol=1e-6)
