@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -73,9 +75,9 @@ def reference_congruency(image: Floats) -> Floats:
     return np.asarray(all_energy / all_amplitude)
 
 
-def thin(image: Floats) -> Floats:
+def thin(image: Floats, viewed: int = 256) -> Floats:
     """Average over squares of F pixels and take every F-th, F = round(min side / 256); places as MATLAB's "same"."""
-    f = max(1, int(min(image.shape) / 256 + 0.5))
+    f = max(1, int(min(image.shape) / viewed + 0.5))
     rows, columns = image.shape
     out = np.zeros((-(-rows // f), -(-columns // f)))
     for i in range(out.shape[0]):
@@ -120,6 +122,30 @@ def test_equals_the_formulae(shape: tuple[int, int]) -> None:
         assert fsim(one, two) == pytest.approx(reference_fsim(one, two), abs=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (23, 40), (24, 25), (39, 30), (40, 41), (56, 61), (60, 90)])
+def test_large_pictures_are_thinned_as_the_authors_do(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
+    """With 16 px in the place of 256: steps of 1 to 4, halves rounded up, sides that the step does not divide."""
+    module = importlib.import_module("monai_cxraug.metrics.fsim")
+    assert module._VIEWED == 256
+    monkeypatch.setattr(module, "_VIEWED", 16)
+    image = np.random.default_rng(0).random(shape)
+    np.testing.assert_allclose(module._thin(image), thin(image, 16), atol=1e-15)
+    np.testing.assert_allclose(module._thin(image.T), thin(image.T, 16), atol=1e-15)
+
+
+def test_faint_pictures_are_pictures_and_nothing_is_warned_of() -> None:
+    faint = 2e-3 * picture((32, 40))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module = importlib.import_module("monai_cxraug.metrics.fsim")
+        module._banks.cache_clear()
+        found = phase_congruency(faint)
+        np.testing.assert_allclose(found, reference_congruency(faint), atol=1e-12)
+        assert found.max() > 0.05
+        assert (phase_congruency(np.zeros((32, 40))) == 0).all()
+        fsim(np.zeros((32, 40)), np.zeros((32, 40)))
+
+
 def test_phase_congruency_is_a_share_and_finds_an_edge() -> None:
     step = np.full((64, 64), 40.0)
     step[:, 32:] = 200
@@ -157,6 +183,12 @@ def test_flat_pictures_have_a_likeness() -> None:
     [
         (np.zeros((32, 32)), np.zeros((32, 31)), "must both be"),
         (np.zeros((8, 32)), np.zeros((8, 32)), "at least 16 px"),
+        (np.zeros((32, 15)), np.zeros((32, 15)), "at least 16 px"),
+        (np.zeros((32, 32, 32)), np.zeros((32, 32, 32)), "must both be"),
+        (np.zeros(32), np.zeros(32), "must both be"),
+        (np.eye(32) - 0.01, np.zeros((32, 32)), r"in \[0, 1\]"),
+        (np.zeros((32, 32)), np.eye(32) + 0.01, r"in \[0, 1\]"),
+        (np.zeros((32, 32)), np.eye(32) - 0.5, r"in \[0, 1\]"),
         (np.full((32, 32), 255.0), np.zeros((32, 32)), r"in \[0, 1\]"),
         (np.full((32, 32), np.nan), np.zeros((32, 32)), r"in \[0, 1\]"),
         (np.zeros((3, 32, 32)), np.zeros((3, 32, 32)), "must both be"),
@@ -165,3 +197,11 @@ def test_flat_pictures_have_a_likeness() -> None:
 def test_other_pictures_are_refused(one: Floats, two: Floats, message: str) -> None:
     with pytest.raises(InputError, match=message):
         fsim(one, two)
+
+
+def test_sixteen_pixels_are_enough_and_numbers_of_any_kind_are_taken() -> None:
+    one, two = picture((16, 17)) > 0.5, picture((16, 17), 1) > 0.4
+    expected = fsim(one.astype(float), two.astype(float))
+    assert 0 < expected < 1
+    for kind in (object, bool, np.uint8, np.float32):
+        assert fsim(one.astype(kind), two.astype(kind)) == expected
