@@ -10,8 +10,10 @@ import gc
 import inspect
 import json
 import logging
+import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -126,7 +128,7 @@ def run(component: str, close: str | None = None) -> Any:
         SystemExit: 2, after one line on standard error, when building or running fails for a reason the user can mend;
             130 after Ctrl-C.
     """
-    with one_line_errors():
+    with one_line_errors(), _silent_writers():
         parser = _running_workflow().parser
         job = parser.get_parsed_content(component)
         closing = None if close is None else parser.get_parsed_content(close)  # None too where it is disabled
@@ -284,6 +286,24 @@ def _refuse_program(overrides: Mapping[str, Any], where: str) -> None:
 
 # --- errors ---
 
+_WRITER = re.compile("inline_container|iostream error")
+
+
+@contextmanager
+def _silent_writers() -> Iterator[None]:
+    """Let TensorBoard's thread end without a traceback when it cannot write: it tells its writer, which raises here."""
+    before = threading.excepthook
+
+    def tell(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError):
+            before(failed)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -329,11 +349,11 @@ def _refused_argument(error: BaseException) -> ConfigError | None:
 
 def _file_trouble(error: BaseException) -> InputError | None:
     mend = "check path, rights and free space"
-    if isinstance(error, RuntimeError) and "inline_container" in str(error):  # torch's own writer knows no OSError
+    if isinstance(error, RuntimeError) and _WRITER.search(str(error)):  # torch's own writer knows no OSError
         return InputError("file system", "must be possible to write a checkpoint", str(error).splitlines()[0], mend)
     if not isinstance(error, OSError) or error.errno is None:
         return None
-    where = error.filename if error.filename is not None else "file system"
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "file system"
     return InputError(where, "must be possible to read or write", error.strerror, mend)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from monai_cxraug.cli.parser import build_parser
 from monai_cxraug.console import quiet, shown
-from monai_cxraug.errors import CxrAugError, nearest
+from monai_cxraug.errors import CxrAugError, InputError, nearest
 
 __all__ = ["build_parser", "main", "spread_settings"]
 
@@ -61,7 +61,14 @@ def _perform(args: argparse.Namespace) -> None:
 
 def _act(args: argparse.Namespace) -> list[Any]:
     job = args.call(args)
-    return [one for one in (job.check() if args.dry_run else job.run()) if one is not None]
+    try:
+        made = job.check() if args.dry_run else job.run()
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError):
+            raise
+        where, mend = error.filename or "file system", "check path, rights and free space"
+        raise InputError(where, "must be possible to read or write", error.strerror, mend) from None
+    return [one for one in made if one is not None]
 
 
 def _print_json(args: argparse.Namespace, **content: Any) -> None:

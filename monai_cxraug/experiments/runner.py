@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_cxraug.artifacts import locked, sweep
 from monai_cxraug.data.pack import Progress
 from monai_cxraug.experiments.collect import write_results
 from monai_cxraug.experiments.declared import record_endpoint
@@ -48,8 +50,19 @@ class Runner:
             Path of ``results.json``.
 
         Raises:
-            CxrAugError: a reason the user can mend; finished stages stay, an unfinished one resumes next time.
+            CxrAugError: a reason the user can mend, or another process at work in the folder; finished stages stay, an
+                unfinished one resumes next time.
         """
+        self.run.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(self.run / ".lock"):
+                sweep(self.run)
+                return self._execute()
+        finally:
+            with suppress(OSError):  # it holds something, unless all was refused
+                self.run.rmdir()
+
+    def _execute(self) -> Path:
         plan = self.plan()
         record_endpoint(self.run, plan.experiment)
         plan.write(self.run)

@@ -170,8 +170,10 @@ class Resume:
             "rng": self._rng or _get_rng(),
             "settings": {name: item.settings for name, item in objects.items() if hasattr(item, "settings")},
         }
+        states = {name: _state_of(item) for name, item in objects.items()}
         with atomic_path(self.path) as temporary:
-            torch.save({CLOCK: clock, **{name: _state_of(item) for name, item in objects.items()}}, temporary)
+            with temporary.open("wb") as stream:  # given a path, torch says nothing of a full disk but "iostream error"
+                torch.save({CLOCK: clock, **states}, stream)
             if self.path.exists():
                 _place(self.path, self.previous_path)
         self._saved_at = engine.state.iteration

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_cxraug.artifacts import atomic_path, write_text
+from monai_cxraug.artifacts import atomic_path, sweep, write_text
 from monai_cxraug.console import deliver
 from monai_cxraug.reporting.figures import areas, differences
 from monai_cxraug.reporting.forest import NARROW, WIDE, Layout
@@ -53,6 +53,7 @@ def write_report(run: Path, language: str = "en") -> Path:
     refusals = read_refusals(run, plan) if plan else []
     document = page(results, plan, _roles(run, plan) if plan else [], refusals, made, say)
     folder = run / "report"
+    sweep(folder)
     for name, pair in (("differences", made.differences), ("auroc", made.areas)):
         _write_svg(folder / "figures" / f"{name}.svg", pair and pair[0])
     _write_bytes(folder / "figures" / "real_and_synthetic.png", sheet)
