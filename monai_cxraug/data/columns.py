@@ -18,8 +18,8 @@ Labels = NDArray[np.float32]
 _VALUE_OF_TEXT = {"1": 1.0, "0": 0.0, "": np.nan, "1.0": 1.0, "0.0": 0.0}
 #: text of a byte; NUL, which no table here holds, stands for the empty text.
 _LETTERS = np.array(["", *map(chr, range(1, 128))], dtype=object)
-#: bytes of a table that are taken apart at a time.
-_BLOCK = 2**24
+#: bytes of a table that are taken apart at a time: what is made of them fits a cache.
+_BLOCK = 2**19
 #: a field this long is refused by the csv module.
 _LONGEST = 2**17
 #: bytes of a text, and different texts in a block, up to which a column's texts are made once.
@@ -129,8 +129,15 @@ def _few_texts(letters: NDArray[np.uint8], ends: NDArray[np.int64], lengths: NDA
     different, rows = np.unique(keys, return_inverse=True)
     if len(different) > _FEW:
         return None
-    table = [int(key).to_bytes(_SHORT, "big").lstrip(b"\0").decode() for key in different]
-    return np.array(table, dtype=object)[rows]
+    return np.array(_texts(different), dtype=object)[rows]
+
+
+def _texts(keys: NDArray[np.uint64]) -> list[str]:
+    """The texts whose last bytes are the keys' lowest ones."""
+    for _ in range(_SHORT - 1):  # to the front, where a text of bytes begins
+        keys = np.where(keys >> np.uint64(8 * (_SHORT - 1)), keys, keys << np.uint64(8))
+    texts: list[bytes] = keys.astype(">u8").view(f"S{_SHORT}").tolist()
+    return [text.decode() for text in texts]
 
 
 def _blocks(content: bytes, start: int) -> Iterator[bytes]:

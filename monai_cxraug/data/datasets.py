@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,8 @@ class PackRows:
         self.pack.require_size(self.size)
         self.labels = torch.from_numpy(np.ascontiguousarray(self.manifest.label_matrix(self.findings)))
         self.rows = self.manifest.rows(split, where)
-        everyone = sorted(self.patients())
-        if fraction != 1.0:
-            self._keep_patients(choose_fraction(everyone, fraction, fraction_seed), f"within the fraction {fraction}")
-        if limit:
-            self._keep_limited(limit, fraction_seed)
-        if left_out_fold is not None:
-            self._keep_patients(
-                leave_out_fold(everyone, left_out_fold, fraction_seed), f"outside fold {[*left_out_fold]}"
-            )
+        self._sorted: tuple[NDArray[np.int64], list[str]] | None = None
+        self._keep_part(fraction, fraction_seed, limit, left_out_fold)
         if having is not None:
             self.keep(self.manifest.label(having) == 1, f"positive for {having!r}")
 
@@ -107,8 +101,40 @@ class PackRows:
             raise InputError(self.manifest.path, f"at least one image must be {rule}", "none", "check split and labels")
         self.rows = rows
 
-    def _keep_patients(self, patients: Collection[str], rule: str) -> None:
-        self.keep(np.isin(self.manifest["patient_id"].astype(str), sorted(patients)), rule)
+    def part(self, fraction: float = 1.0, fraction_seed: int = 0, limit: Mapping[str, int] | None = None) -> PackRows:
+        """Choose among these rows as the constructor does; nothing is read again."""
+        if fraction != 1.0:
+            self._everyone()  # so that the part knows, and the next one
+        part = copy(self)
+        part._keep_part(fraction, fraction_seed, limit)
+        return part
+
+    def _keep_part(
+        self,
+        fraction: float,
+        seed: int,
+        limit: Mapping[str, int] | None,
+        left_out_fold: Sequence[int] | None = None,
+    ) -> None:
+        everyone = self._everyone() if fraction != 1.0 or left_out_fold is not None else ()
+        if fraction != 1.0:
+            self._keep_patients(choose_fraction(everyone, fraction, seed), f"within the fraction {fraction}")
+        if limit:
+            self._keep_limited(limit, seed)
+        if left_out_fold is not None:
+            self._keep_patients(leave_out_fold(everyone, left_out_fold, seed), f"outside fold {[*left_out_fold]}")
+
+    def _everyone(self) -> list[str]:
+        """Patients of the kept rows, sorted once for all parts of them."""
+        if self._sorted is None or self._sorted[0] is not self.rows:
+            self._sorted = self.rows, sorted(self.patients())
+        return self._sorted[1]
+
+    def _keep_patients(self, patients: frozenset[str], rule: str) -> None:
+        owners = self.manifest["patient_id"][self.rows]
+        mask = np.zeros(len(self.manifest), dtype=bool)
+        mask[self.rows] = np.fromiter(map(patients.__contains__, owners), bool, len(owners))
+        self.keep(mask, rule)
 
     def _keep_limited(self, limit: Mapping[str, int], seed: int) -> None:
         allowed = np.ones(len(self.manifest), dtype=bool)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from monai_cxraug.errors import ConfigError
 
 
-def leave_out_fold(patients: Sequence[str], fold: Sequence[int], seed: int) -> frozenset[str]:
+def leave_out_fold(patients: Iterable[str], fold: Sequence[int], seed: int) -> frozenset[str]:
     """Leave out one of K folds, so that a model that is trained on the rest may judge what the fold was used for.
 
     Patients are shuffled by the seed as :func:`~monai_cxraug.data.splits.choose_fraction` shuffles them and dealt to

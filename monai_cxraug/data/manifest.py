@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,10 @@ from monai_cxraug.labels import require_findings
 SCHEMA = "cxraug.manifest/1"
 _TEXT_OF_CODE = np.array(["0", "1", ""], dtype=object)
 _UNKNOWN = 2
+#: manifests that are kept once they were read: the roles of an experiment and its cells ask for the same few.
+_KEPT: Final = 4
+#: seconds that a file must have lain unchanged to be kept: a change within one tick of its clock cannot be seen.
+_SETTLED: Final = 1.0
 
 #: conditions on rows: column name to the value wanted, or to several of which one is.
 Where = Mapping[str, str | Sequence[str]]
@@ -145,11 +151,13 @@ class Manifest:
 def read_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 
+    One that was read before is not read again unless its files have changed.
+
     Args:
         path: ``manifest.csv``, or the folder that holds it; ``manifest.json`` lies beside it.
 
     Returns:
-        The manifest, every rule below checked.
+        The manifest, every rule below checked. Its columns of text are shared and cannot be written into.
 
     Raises:
         InputError: the file is missing, a required column is absent, or an image is listed twice.
@@ -160,6 +168,30 @@ def read_manifest(path: str | Path) -> Manifest:
     path = path / "manifest.csv" if path.is_dir() else path
     if not path.is_file():
         raise InputError(path, "manifest must exist", "nothing there", "make one with 'cxraug prepare'")
+    stamp = _stamp(path)
+    if stamp is None:
+        return _read(path)
+    kept = _read_once(path, stamp)
+    return replace(kept, columns=dict(kept.columns), labels=kept.labels.copy(), info=dict(kept.info))
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_once(path: Path, stamp: tuple[float, ...]) -> Manifest:
+    return _read(path)
+
+
+def _stamp(path: Path) -> tuple[float, ...] | None:
+    """What changes when the table or the JSON beside it does; None where that is missing or has just been written."""
+    try:
+        found = [file.stat() for file in (path, path.with_name("manifest.json"))]
+    except OSError:
+        return None
+    if time.time() - max(one.st_mtime for one in found) < _SETTLED:
+        return None
+    return tuple(value for one in found for value in (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns))
+
+
+def _read(path: Path) -> Manifest:
     info = read_json(path.with_name("manifest.json"), SCHEMA)
     findings = _read_findings(info, path.with_name("manifest.json"))
     columns = read_table(path)
@@ -170,6 +202,8 @@ def read_manifest(path: str | Path) -> Manifest:
     labels = np.empty((len(columns["image"]), len(findings)), dtype=np.float32)
     for column, name in enumerate(findings):
         labels[:, column] = parse_labels(columns.pop(name), name, path)
+    for texts in columns.values():
+        texts.flags.writeable = False
     manifest = Manifest(columns, findings, labels, _own_info(info), path)
     check_manifest(manifest)
     return manifest

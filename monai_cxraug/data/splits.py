@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def fold_patients(patients: Sequence[str], labels: NDArray[np.float32], folds: i
     return split_patients(patients, labels, {str(fold): 1 / folds for fold in range(folds)}, seed)
 
 
-def choose_fraction(patients: Sequence[str], fraction: float, seed: int) -> frozenset[str]:
+def choose_fraction(patients: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
     """Choose a fraction of the patients; for one seed, a smaller fraction is part of every larger one.
 
     Args:
@@ -79,9 +79,9 @@ def choose_fraction(patients: Sequence[str], fraction: float, seed: int) -> froz
     """
     if not 0 < fraction <= 1:
         raise ConfigError("fraction", "must be above 0 and at most 1", fraction, "mend the fraction")
-    keys = sorted(set(patients))
+    keys = sorted(dict.fromkeys(patients))  # in their order, so that sorted ones are sorted fast
     order = np.random.default_rng(seed).permutation(len(keys))
-    return frozenset(keys[index] for index in order[: max(1, round(fraction * len(keys)))])
+    return frozenset(map(keys.__getitem__, order[: max(1, round(fraction * len(keys)))].tolist()))
 
 
 def choose_images(images: Sequence[str], patients: Sequence[str], most: int, seed: int) -> NDArray[np.bool_]:

@@ -142,11 +142,11 @@ def forecast(
 
 def _share(hand: Hand, kind: str, stages: Sequence[StagePlan]) -> Share:
     images = sum(_images(hand, one) for one in stages)
-    done = [one for one in stages if hand.stage(one).done]
+    done = {one.id for one in stages if hand.stage(one).done}
     networks: dict[str, list[StagePlan]] = {}
     for one in stages:
         networks.setdefault(one.origin if isinstance(one, GeneratorPlan) else "", []).append(one)
-    times = [_seconds(hand, some, [one for one in some if one in done]) for some in networks.values()]
+    times = [_seconds(hand, some, [one for one in some if one.id in done]) for some in networks.values()]
     seconds = None if None in times else sum(time for time in times if time is not None)
     return Share(kind, len(stages), len(done), images, seconds)
 
@@ -169,7 +169,8 @@ def _effective(hand: Hand, one: Training) -> Mapping[str, Any]:
 
 def _seconds(hand: Hand, stages: Sequence[StagePlan], done: Sequence[StagePlan]) -> float | None:
     """Expected time of what is not done of stages that train one kind of network."""
-    open_ = [one for one in stages if one not in done]
+    ready = {one.id for one in done}
+    open_ = [one for one in stages if one.id not in ready]
     if not open_:
         return 0.0
     if done:
@@ -177,14 +178,12 @@ def _seconds(hand: Hand, stages: Sequence[StagePlan], done: Sequence[StagePlan])
     first = open_[0]
     if isinstance(first, SyntheticPlan):
         return None  # seconds beside minutes
-    pace = _rehearse(hand, first)
-    return sum(pace.seconds(_images(hand, one), _judged(hand, one)) for one in open_)
+    pace, judged = _rehearse(hand, first), _judged(hand) if isinstance(first, CellPlan) else 0
+    return sum(pace.seconds(_images(hand, one), judged) for one in open_)
 
 
-def _judged(hand: Hand, one: StagePlan) -> int:
-    """Images that a stage answers on."""
-    if not isinstance(one, CellPlan):
-        return 0
+def _judged(hand: Hand) -> int:
+    """Images that a cell answers on."""
     data = hand.plan.experiment.data
     roles = [data.judged[0], *["validation"] * (data.calibration is not None)]
     return sum(len(PackRows(**hand.images(role))) for role in roles)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.mixing import evaluation_patients
 from monai_cxraug.data.pseudonyms import refuse_different_salts
-from monai_cxraug.errors import ConfigError, LeakageError
+from monai_cxraug.errors import ConfigError, InputError, LeakageError
 from monai_cxraug.experiments.arms import GENERATORS, Making, find_arm
 from monai_cxraug.experiments.axis import Scale, place_counts, top_up_total
 from monai_cxraug.experiments.experiment import ALL, Experiment
@@ -62,8 +60,8 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool
     listing = _Listing(Workshop(experiment, dict(manifests), classes, smoke))
     for fraction in experiment.fractions:
         for seed in experiment.seeds:
-            corner = _Corner.of(experiment, scale, manifests["train"], fraction, seed)
-            _require_both(experiment, manifests["train"], classes, corner)
+            corner = _Corner.of(experiment, scale, rows, fraction, seed)
+            _require_both(experiment, classes, corner)
             for arm in experiment.arms:
                 listing.add_cells(arm, corner)
     stages = ([*listing.generators.values()], [*listing.synthetic.values()], [*listing.cells.values()])
@@ -76,46 +74,38 @@ def needs_filtered(experiment: Experiment) -> bool:
     return any(making is not None and making.origin == "filtered_gan" for making in makings)
 
 
-def count_positives(experiment: Experiment, manifest: Path, fraction: float, seed: int) -> dict[str, int]:
-    """Count the training images of each studied finding in a fraction of the patients."""
-    spec = experiment.data.train
-    counts = {}
-    for finding in experiment.findings:
-        rows = PackRows(manifest, spec.split, spec.where, having=finding, fraction=fraction, fraction_seed=seed)
-        counts[finding] = len(rows)
-    return counts
-
-
 @dataclass(frozen=True)
 class _Corner:
     """What training images a part of the grid has.
 
     ``fraction`` of the patients and ``seed``; in a grid over numbers of real images, ``limit``, and ``total``, up to
-    which a finding is filled up. ``positives`` counts the images of each studied finding.
+    which a finding is filled up. ``positives`` counts the images of each studied finding, ``known`` those with and
+    without each class.
     """
 
     fraction: float
     seed: int
+    known: Mapping[str, tuple[int, int]]
     positives: Mapping[str, int]
     limit: Mapping[str, int]
     total: int | None
     name: str
 
     @classmethod
-    def of(cls, experiment: Experiment, scale: Scale | None, manifest: Path, fraction: float, seed: int) -> _Corner:
+    def of(cls, experiment: Experiment, scale: Scale | None, rows: PackRows, fraction: float, seed: int) -> _Corner:
         if scale is None or experiment.top_up is None:
-            return cls(
-                fraction, seed, count_positives(experiment, manifest, fraction, seed), {}, None, f"f{fraction:g}"
-            )
+            part = rows.part(fraction, seed)
+            counts = _count(part)
+            positives = {finding: counts[finding][0] for finding in experiment.findings}
+            for finding, count in positives.items():
+                if not count:
+                    rule = f"at least one image must be positive for {finding!r}"
+                    raise InputError(part.manifest.path, rule, "none", "check split and labels")
+            return cls(fraction, seed, counts, positives, {}, None, f"f{fraction:g}")
+        limit, total = scale.limit(fraction), top_up_total(experiment.top_up, scale.total)
         positives = {scale.finding: dict(scale.images)[fraction]}
-        total = top_up_total(experiment.top_up, scale.total)
-        return cls(fraction, seed, positives, scale.limit(fraction), total, scale.name(fraction))
-
-    @property
-    def part(self) -> dict[str, Any]:
-        """Settings of a data set that choose these images."""
-        share = self.fraction if self.total is None else 1.0
-        return {"fraction": share, "fraction_seed": self.seed, "limit": dict(self.limit)}
+        counts = _count(rows.part(1.0, seed, limit))
+        return cls(fraction, seed, counts, positives, limit, total, scale.name(fraction))
 
     @property
     def described(self) -> str:
@@ -139,6 +129,8 @@ class _Listing:
     judges: dict[str, JudgePlan] = field(default_factory=dict)
     synthetic: dict[str, SyntheticPlan] = field(default_factory=dict)
     cells: dict[str, CellPlan] = field(default_factory=dict)
+    #: ids of all stages but the cells, to their keys.
+    keys: dict[str, str] = field(default_factory=dict)
 
     def add_cells(self, arm: str, corner: _Corner) -> None:
         """Add an arm's cells of a corner: one for each ratio; none where it would add images and there is no room."""
@@ -155,7 +147,7 @@ class _Listing:
             sets = [self._add_set(making, name, n, corner, ratio) for name, n in counts.items()]
         name = _id(arm, corner, ratio)
         cell = CellPlan(name, arm, corner.fraction, ratio, corner.seed, counts, sets, limit=corner.limit)
-        cell = _named(cell, self.shop.cell_key(cell, self._keys()))
+        cell = _named(cell, self.shop.cell_key(cell, self.keys))
         self.cells[cell.id] = cell
 
     def _add_set(self, making: Making, finding: str, n: int, corner: _Corner, ratio: float | None) -> str:
@@ -163,8 +155,8 @@ class _Listing:
         generator = self._add_generator(finding, corner, making.origin)
         stem = _id("-".join([finding, *_origin(making.origin), *["screened"] * making.screened]), corner, ratio)
         one = SyntheticPlan(stem, generator, finding, n, corner.seed, judges, limit=corner.limit)
-        one = _named(one, self.shop.synthetic_key(one, self._keys()))
-        self.synthetic[one.id] = one
+        one = _named(one, self.shop.synthetic_key(one, self.keys))
+        self.synthetic[one.id], self.keys[one.id] = one, one.key
         return one.id
 
     def _add_generator(self, finding: str, corner: _Corner, origin: str) -> str:
@@ -176,7 +168,7 @@ class _Listing:
             stem, finding, corner.fraction, corner.seed, filtered, images, limit=corner.limit, origin=network
         )
         one = _named(one, self.shop.generator_key(one))
-        self.generators[one.id] = one
+        self.generators[one.id], self.keys[one.id] = one, one.key
         return one.id
 
     def _add_judges(self, corner: _Corner) -> list[str]:
@@ -187,13 +179,16 @@ class _Listing:
             stem = _id(f"judge{fold}of{folds}", corner, None)
             one = JudgePlan(stem, corner.fraction, corner.seed, fold, folds, limit=corner.limit)
             one = _named(one, self.shop.judge_key(one))
-            self.judges[one.id] = one
+            self.judges[one.id], self.keys[one.id] = one, one.key
             ids.append(one.id)
         return ids
 
-    def _keys(self) -> dict[str, str]:
-        listed: Sequence[StagePlan] = [*self.generators.values(), *self.judges.values(), *self.synthetic.values()]
-        return {one.id: one.key for one in listed}
+
+def _count(rows: PackRows) -> dict[str, tuple[int, int]]:
+    """Images with and without each finding."""
+    labels = rows.label_matrix()
+    counts = ((labels == value).sum(axis=0).tolist() for value in (1, 0))
+    return dict(zip(rows.findings, zip(*counts, strict=True), strict=True))
 
 
 def _named(one: Named, key: str) -> Named:
@@ -225,14 +220,13 @@ def _require_classes(experiment: Experiment, rows: PackRows) -> list[str]:
     return classes
 
 
-def _require_both(experiment: Experiment, manifest: Path, classes: Sequence[str], corner: _Corner) -> None:
+def _require_both(experiment: Experiment, classes: Sequence[str], corner: _Corner) -> None:
     """Losses that weigh classes by their sizes need images with and without each; say so before hours of training."""
     weighing = [arm for arm in experiment.arms if "loss" in find_arm(arm).kinds]
     if not weighing:
         return
-    spec = experiment.data.train
-    rows = PackRows(manifest, spec.split, spec.where, classes, **corner.part)
-    for name, present, absent in zip(classes, rows.count(1), rows.count(0), strict=True):
+    for name in classes:
+        present, absent = corner.known[name]
         if not (present and absent):
             rule = f"arm {weighing[0]!r} needs images with and without each class in every fraction"
             found = f"{name!r}: {present} with and {absent} without, {corner.described}"
@@ -248,8 +242,8 @@ def _refuse_shared_patients(experiment: Experiment, manifests: Mapping[str, Path
             found = f"{len(shared)} shared, for example {shared[0]!r}"
             rule = "no training patient may be among the evaluation images"
             raise LeakageError(f"{manifests[role]} (data.{role})", rule, found, "split by patient")
-        table = PackRows(manifests[role], spec.split, spec.where)
-        if (np.asarray(table.manifest["source"][table.rows]) != "real").any():
+        table = read_manifest(manifests[role])
+        if (table["source"][table.rows(spec.split, spec.where)] != "real").any():
             raise LeakageError(manifests[role], "only real images may be judged on", "other sources", "set where")
 
 

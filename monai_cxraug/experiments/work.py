@@ -148,7 +148,8 @@ class Workshop:
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """Role to the hash of its images and labels."""
-        return {role: read_data_hash(path) for role, path in self.manifests.items()}
+        found = {path: read_data_hash(path) for path in set(self.manifests.values())}
+        return {role: found[path] for role, path in self.manifests.items()}
 
     def generator_key(self, one: GeneratorPlan) -> str:
         """Hash of all that decides a generator."""
