@@ -8,7 +8,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +41,11 @@ class Predictions:
     labels: NDArray[np.float64]
     probs: NDArray[np.float64]
 
+    @cached_property
+    def owners(self) -> NDArray[np.intp]:
+        """``[N]`` number of each image's patient, in the order of their names."""
+        return np.unique(np.asarray(self.patients, dtype=str), return_inverse=True)[1].reshape(-1)
+
     def write(self, path: Path, more: Mapping[str, NDArray[np.float64]] | None = None) -> None:
         """Write the table atomically; probabilities carry nine digits, more than float32 holds.
 
@@ -60,11 +68,12 @@ def read_predictions(path: Path) -> Predictions:
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            lines = list(csv.reader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InputError(path, "must be a readable table of predictions", reason, "run the cell again") from None
-    header = [name for name in (rows[0] if rows else ()) if name]  # cells beyond the header have no name
+    rows = [line for line in lines[1:] if line]
+    header = lines[0] if rows else []
     findings = tuple(name.removeprefix(_PROB) for name in header if name.startswith(_PROB))
     if not findings:
         rule, found = f"needs columns '{_PROB}<finding>' and at least one row", ", ".join(header) or "nothing"
@@ -72,12 +81,36 @@ def read_predictions(path: Path) -> Predictions:
     for name in ("image", "patient_id", *(_LABEL + finding for finding in findings)):
         if name not in header:
             raise InputError(path, f"column {name!r} is required", "no such column", nearest(name, header))
-    table = [_parse_row(row, findings, f"{path} line {number}") for number, row in enumerate(rows, start=2)]
-    labels, probs = (np.array(values, dtype=np.float64) for values in zip(*table, strict=True))
-    return Predictions([row["image"] for row in rows], [row["patient_id"] for row in rows], findings, labels, probs)
+    columns = _columns(header, rows)
+    numbers = columns and _numbers(columns, findings)
+    if not columns or numbers is None:  # irregular or wrong: line by line, to say where
+        named = [dict(zip_longest(header, row[: len(header)])) for row in rows]
+        table = [_parse_row(row, findings, f"{path} line {number}") for number, row in enumerate(named, start=2)]
+        numbers = tuple(np.array(values, dtype=np.float64) for values in zip(*table, strict=True))
+        columns = {name: [row[name] or "" for row in named] for name in ("image", "patient_id")}
+    return Predictions(columns["image"], columns["patient_id"], findings, *numbers)
 
 
-def _parse_row(row: Mapping[str, str], findings: Sequence[str], where: str) -> tuple[list[float], list[float]]:
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, list[str]] | None:
+    """Texts by column; None where a row has more or fewer fields than the header."""
+    if set(map(len, rows)) != {len(header)}:
+        return None
+    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _numbers(columns: Mapping[str, Sequence[str]], findings: Sequence[str]) -> tuple[NDArray[np.float64], ...] | None:
+    """Labels and probabilities ``[N, K]``; None where one is not what it should be."""
+    try:
+        labels = [list(map(_LABEL_OF_TEXT.__getitem__, columns[_LABEL + name])) for name in findings]
+        probs = np.array([list(map(float, columns[_PROB + name])) for name in findings])
+    except (KeyError, ValueError):
+        return None
+    if not ((probs >= 0) & (probs <= 1)).all():
+        return None
+    return np.ascontiguousarray(np.array(labels).T), np.ascontiguousarray(probs.T)
+
+
+def _parse_row(row: Mapping[str, Any], findings: Sequence[str], where: str) -> tuple[list[float], list[float]]:
     try:
         labels = [_LABEL_OF_TEXT[row[_LABEL + name]] for name in findings]
         probs = [float(row[_PROB + name]) for name in findings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from monai_cxraug.calibration import Calibration
 from monai_cxraug.experiments.plan import CellPlan
 from monai_cxraug.metrics.calibration import calibration_error
 from monai_cxraug.metrics.curves import precision_recall_points, reliability_points, roc_points
-from monai_cxraug.metrics.measures import NAMES, measure_change, measure_seeds
+from monai_cxraug.metrics.measures import NAMES, Measures, measure_change, measure_each
 from monai_cxraug.predictions import Predictions
 
 #: threshold where there are no images to choose one on.
@@ -54,13 +55,9 @@ class Answers:
         Returns:
             Rows for ``results.json``; a measure that a missing class forbids is None.
         """
-        chosen: list[tuple[int | str, list[int]]] = [(cell.seed, [s]) for s, cell in enumerate(self.cells)]
-        chosen.append(("all", list(range(len(self.cells)))))
         rows = []
         for column, finding in enumerate(self.tables[0].findings):
-            for seed, some in chosen:
-                count = replicates if seed == "all" and finding in studied else 0
-                rows.append(self._row(column, seed, some, count))
+            rows += self._rows(column, replicates if finding in studied else 0)
         return rows
 
     def change(self, other: Answers, finding: str, replicates: int) -> list[dict[str, Any]]:
@@ -77,7 +74,7 @@ class Answers:
         """
         first, column = self.tables[0], self.tables[0].findings.index(finding)
         sides = [(each._column(column), each._cuts(column)) for each in (self, other)]
-        found = measure_change(*sides[0], *sides[1], first.labels[:, column], first.patients, replicates)
+        found = measure_change(*sides[0], *sides[1], first.labels[:, column], first.owners, replicates)
         rows = []
         for name, more_is_worse in HARM.items():
             value, interval = found[name]
@@ -117,13 +114,23 @@ class Answers:
             )
         return rows
 
-    def _row(self, column: int, seed: int | str, some: Sequence[int], replicates: int) -> dict[str, Any]:
-        first = self.tables[0]
-        labels, finding = first.labels[:, column], first.findings[column]
-        before = np.stack([self.tables[s].probs[:, column] for s in some])
-        after, cuts = self._column(column)[list(some)], self._cuts(column)[list(some)]
-        found = measure_seeds(after, labels, cuts, first.patients, replicates)
-        own = self.calibrations[some[0]] if seed != "all" else None
+    def _rows(self, column: int, replicates: int) -> list[dict[str, Any]]:
+        """One finding: each seed, then all together."""
+        first, finding = self.tables[0], self.tables[0].findings[column]
+        labels, cuts = first.labels[:, column], self._cuts(column)
+        each, together = measure_each(self._column(column), labels, cuts, first.owners, replicates)
+        before = [calibration_error(table.probs[:, column], labels) for table in self.tables]
+        rows = []
+        for cell, found, cut, fitted, error in zip(self.cells, each, cuts, self.calibrations, before, strict=True):
+            temperature = fitted.findings[finding].temperature if fitted else None
+            own = {"threshold": _number(cut), "temperature": temperature}
+            rows.append(self._row(cell.seed, finding, found, own, error))
+        own = {"threshold": None, "temperature": None}
+        return [*rows, self._row("all", finding, together, own, float(np.mean(before)))]
+
+    def _row(
+        self, seed: int | str, finding: str, found: Measures, own: Mapping[str, Any], before: float
+    ) -> dict[str, Any]:
         return {
             "seed": seed,
             "finding": finding,
@@ -131,11 +138,10 @@ class Answers:
             "positives": found.positives,
             "skipped": found.skipped,
             "rule": self.rule,
-            "threshold": _number(cuts[0]) if seed != "all" else None,
-            "temperature": own.findings[finding].temperature if own else None,
+            **own,
             **{name: _number(getattr(found, name)) for name in NAMES},
             **{f"{name}_interval": ends and list(ends) for name, ends in found.intervals.items()},
-            "ece_before": _number(float(np.mean([calibration_error(row, labels) for row in before]))),
+            "ece_before": _number(before),
         }
 
     @property
@@ -146,15 +152,26 @@ class Answers:
 
     def _column(self, column: int) -> NDArray[np.float64]:
         """Probabilities ``[S, n]`` of one finding, at the temperatures that were fitted."""
-        pairs = zip(self.calibrations, self.tables, strict=True)
-        tables = [fitted.probabilities(table) if fitted else table.probs for fitted, table in pairs]
-        return np.stack([table[:, column] for table in tables])
+        return np.stack([table[:, column] for table in self._probabilities])
 
     def _cuts(self, column: int) -> NDArray[np.float64]:
         """Thresholds ``[S]`` of one finding."""
+        return self._thresholds[:, column]
+
+    @cached_property
+    def _probabilities(self) -> list[NDArray[np.float64]]:
+        """Of each seed ``[n, K]``, at the temperatures that were fitted."""
         pairs = zip(self.calibrations, self.tables, strict=True)
-        cuts = [fitted.thresholds(table)[column] if fitted else UNCHOSEN for fitted, table in pairs]
-        return np.array(cuts, dtype=np.float64)
+        return [fitted.probabilities(table) if fitted else table.probs for fitted, table in pairs]
+
+    @cached_property
+    def _thresholds(self) -> NDArray[np.float64]:
+        """``[S, K]``."""
+        pairs = zip(self.calibrations, self.tables, strict=True)
+        cuts = [
+            fitted.thresholds(table) if fitted else np.full(len(table.findings), UNCHOSEN) for fitted, table in pairs
+        ]
+        return np.stack(cuts)
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int = 120) -> dict[str, list[float]]:

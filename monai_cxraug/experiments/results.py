@@ -144,7 +144,7 @@ class SummarisePredictions:
         table = read_predictions(Path(self.predictions))
         rows = {}
         for column, finding in enumerate(table.findings):
-            found = estimate(table.probs[None, :, column], table.labels[:, column], table.patients, self.replicates)
+            found = estimate(table.probs[None, :, column], table.labels[:, column], table.owners, self.replicates)
             rows[finding] = _estimate_values(found)
         write_json(self.path, METRICS_SCHEMA, {"findings": rows, "patients": len(set(table.patients))})
         for finding, row in rows.items():
@@ -275,13 +275,13 @@ def _turn(row: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
 
 def _arrays(
     cells: Sequence[CellPlan], predictions: Mapping[str, Predictions], finding: str, studied: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
     """Scores ``[S, n]`` (``[S, n, K]`` for the macro mean), labels and patients."""
     first = predictions[cells[0].id]
     columns = [first.findings.index(name) for name in (studied if finding == MACRO else [finding])]
     scores = np.stack([predictions[cell.id].probs[:, columns] for cell in cells])
     labels = first.labels[:, columns]
-    return (scores, labels, first.patients) if finding == MACRO else (scores[..., 0], labels[:, 0], first.patients)
+    return (scores, labels, first.owners) if finding == MACRO else (scores[..., 0], labels[:, 0], first.owners)
 
 
 def _require_same_images(predictions: Mapping[str, Predictions]) -> None:

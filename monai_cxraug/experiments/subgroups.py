@@ -68,7 +68,7 @@ def subgroup_rows(
     for column, names in groups.items():
         for group in sorted(set(names) - {""}):
             member = np.flatnonzero(names == group)
-            owners = [first.patients[k] for k in member]
+            owners = first.owners[member]
             for finding in findings:
                 k = first.findings.index(finding)
                 scores = np.stack([table.probs[member, k] for table in tables])

@@ -21,7 +21,7 @@ from monai_cxraug.metrics.auroc import Floats, bootstrap_auroc, check_labels
 from monai_cxraug.metrics.delong import measure_influence, number_patients
 from monai_cxraug.metrics.multiplicity import holm
 from monai_cxraug.metrics.power import detectable_effect, hanley_mcneil
-from monai_cxraug.metrics.resampling import patient_weights, percentile_interval, seed_weights
+from monai_cxraug.metrics.resampling import Patients, patient_weights, percentile_interval, seed_weights
 
 __all__ = ["Difference", "Estimate", "Spread", "compare", "estimate", "holm"]
 
@@ -182,7 +182,7 @@ class _Freedom:
 
 
 def estimate(
-    scores: ArrayLike, labels: ArrayLike, patients: Sequence[str], replicates: int = 2000, seed: int = 0
+    scores: ArrayLike, labels: ArrayLike, patients: Patients, replicates: int = 2000, seed: int = 0
 ) -> Estimate:
     """Estimate an arm's AUROC.
 
@@ -192,7 +192,7 @@ def estimate(
     Args:
         scores: ``[S, n]``, a row for each training seed; or ``[S, n, K]`` for the macro mean over K findings.
         labels: ``[n]`` or ``[n, K]`` of 1, 0, NaN unknown.
-        patients: ``[n]`` patient of each image.
+        patients: ``[n]`` patient of each image, by name or by ``number_by_name``.
         replicates: bootstrap replicates, each of which draws patients and seeds with replacement; 0 for none.
         seed: of the bootstrap.
 
@@ -211,7 +211,7 @@ def estimate(
         interval=_area_interval(point, spread, sample.carriers) if spread else None,
         n=sample.n,
         positives=sample.positives,
-        patients=len(set(sample.patients)),
+        patients=sample.owners[1],
         left_out=sample.left_out,
         skipped=sample.skipped,
         standard_error=spread.standard_error if spread else math.nan,
@@ -224,7 +224,7 @@ def compare(
     scores_a: ArrayLike,
     scores_b: ArrayLike,
     labels: ArrayLike,
-    patients: Sequence[str],
+    patients: Patients,
     replicates: int = 2000,
     seed: int = 0,
 ) -> Difference:
@@ -234,7 +234,7 @@ def compare(
         scores_a: ``[S, n]`` or ``[S, n, K]`` of the arm in question; row s of both arms is the same training seed.
         scores_b: scores of the reference, same shape.
         labels: ``[n]`` or ``[n, K]`` of 1, 0, NaN unknown.
-        patients: ``[n]`` patient of each image.
+        patients: ``[n]`` patient of each image, by name or by ``number_by_name``.
         replicates: bootstrap replicates; both arms see the same drawn patients and seeds. 0 for none.
         seed: of the bootstrap.
 
@@ -274,12 +274,12 @@ class _Sample:
 
     arms: list[Floats]  # each [S, m, K]
     labels: Floats  # [m, K]
-    patients: list[str]  # [m]
+    patients: list[str] | NDArray[Any]  # [m]
     findings: list[int]  # columns with both classes
     skipped: int
 
     @classmethod
-    def build(cls, arms: Sequence[ArrayLike], labels: ArrayLike, patients: Sequence[str]) -> _Sample:
+    def build(cls, arms: Sequence[ArrayLike], labels: ArrayLike, patients: Patients) -> _Sample:
         table = np.asarray(labels, dtype=np.float64)
         stacks = [np.asarray(arm, dtype=np.float64) for arm in arms]
         _check(stacks, table, patients)
@@ -289,7 +289,7 @@ class _Sample:
         both = [k for k in range(table.shape[1]) if (table[:, k] == 0).any() and (table[:, k] == 1).any()]
         unknown = np.isnan(table[:, both or slice(None)])
         known = np.flatnonzero(~unknown.all(axis=1))
-        kept = [str(patients[int(i)]) for i in known]
+        kept = patients[known] if isinstance(patients, np.ndarray) else [str(patients[int(i)]) for i in known]
         return cls([stack[:, known] for stack in stacks], table[known], kept, both, int(unknown.sum()))
 
     @property
@@ -305,11 +305,15 @@ class _Sample:
         return tuple(k for k in range(self.labels.shape[1]) if k not in self.findings)
 
     @cached_property
+    def owners(self) -> tuple[NDArray[np.intp], int]:
+        """Number of each image's patient, and how many patients there are."""
+        return number_patients(self.patients)
+
+    @cached_property
     def _means(self) -> tuple[Floats, Floats, tuple[int, int]]:
         """Mean over findings of areas ``[arms * S]`` and parts ``[3, P, arms * S]``; the fewest patients of a class."""
-        owners, patients = number_patients(self.patients)
         scores = np.concatenate(self.arms)
-        found = [measure_influence(scores[:, :, k].T, self.labels[:, k], owners, patients) for k in self.findings]
+        found = [measure_influence(scores[:, :, k].T, self.labels[:, k], *self.owners) for k in self.findings]
         areas, parts = found[0].areas, found[0].parts
         for one in found[1:]:
             areas, parts = areas + one.areas, parts + one.parts
@@ -390,7 +394,7 @@ def _lowest_area(positives: int, negatives: int) -> float:
     return float(brentq(miss, 1e-6, 1 - 1e-9))
 
 
-def _check(stacks: list[Floats], labels: Floats, patients: Sequence[str]) -> None:
+def _check(stacks: list[Floats], labels: Floats, patients: Patients) -> None:
     found = f"scores {', '.join(str(stack.shape) for stack in stacks)}, labels {labels.shape}, {len(patients)} patients"
     fits = all(stack.shape[1:] == labels.shape and stack.shape == stacks[0].shape for stack in stacks)
     if not fits or labels.ndim not in (1, 2) or len(stacks[0]) == 0 or len(patients) != len(labels):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,8 +86,11 @@ def clustered_delong(scores: ArrayLike, labels: ArrayLike, patients: Sequence[Ha
     return found_influence.areas, covariance if min(found_influence.carriers) > 1 else np.full_like(covariance, np.nan)
 
 
-def number_patients(patients: Sequence[Hashable]) -> tuple[Owners, int]:
+def number_patients(patients: Sequence[Hashable] | NDArray[Any]) -> tuple[Owners, int]:
     """Number patients as they come: the number of each image's patient ``[n]``, and how many there are."""
+    if isinstance(patients, np.ndarray):
+        _, first, owners = np.unique(patients, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[owners.reshape(-1)], len(first)
     numbers: dict[Hashable, int] = {}
     owners = np.fromiter((numbers.setdefault(name, len(numbers)) for name in patients), np.intp, len(patients))
     return owners, len(numbers)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from monai_cxraug.errors import InputError
 from monai_cxraug.metrics.calibration import known_pairs, log_odds, place_in_bins, recalibrate
 from monai_cxraug.metrics.ranks import Ladder, blocks, ratio
-from monai_cxraug.metrics.resampling import patient_weight_blocks, percentile_interval, seed_weights
+from monai_cxraug.metrics.resampling import Patients, patient_weight_blocks, percentile_interval, seed_weights
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -105,7 +105,7 @@ def measure_seeds(
     probs: ArrayLike,
     labels: ArrayLike,
     thresholds: ArrayLike,
-    patients: Sequence[str],
+    patients: Patients,
     replicates: int = 2000,
     seed: int = 0,
 ) -> Measures:
@@ -119,7 +119,7 @@ def measure_seeds(
         probs: ``[S, n]`` in [0, 1], a row for each seed.
         labels: ``[n]`` of 1, 0, NaN (left out).
         thresholds: ``[S]``, each chosen on other images; NaN where there is none.
-        patients: ``[n]`` patient of each image.
+        patients: ``[n]`` patient of each image, by name or by ``number_by_name``.
         replicates: bootstrap replicates.
         seed: of the bootstrap.
 
@@ -130,11 +130,31 @@ def measure_seeds(
         InputError: shapes disagree or a probability is outside [0, 1].
         LabelError: a label is none of 1, 0 and NaN.
     """
+    return measure_each(probs, labels, thresholds, patients, replicates, seed)[1]
+
+
+def measure_each(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    thresholds: ArrayLike,
+    patients: Patients,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> tuple[list[Measures], Measures]:
+    """Measure one finding seed by seed, without intervals, and over the seeds, as :func:`measure_seeds`.
+
+    What a seed's answers need is worked out once for both. Arguments and errors are those of :func:`measure_seeds`.
+
+    Returns:
+        The measures of each seed, and their means with intervals.
+    """
     truth = np.asarray(labels, dtype=np.float64)
     arm = _prepare(probs, truth, thresholds, patients)
-    values = _mean(arm)
+    values, known = _values(arm), truth[~np.isnan(truth)]
+    mean = np.mean(values, axis=0)
     drawn = _replicate(arm, _owners(patients, truth), replicates, np.random.default_rng(seed))
-    return _record(len(truth), truth[~np.isnan(truth)], values, _intervals(values, drawn))
+    each = [_record(len(truth), known, value, dict.fromkeys(NAMES)) for value in values]
+    return each, _record(len(truth), known, mean, _intervals(mean, drawn))
 
 
 def measure_change(
@@ -143,7 +163,7 @@ def measure_change(
     probs_b: ArrayLike,
     thresholds_b: ArrayLike,
     labels: ArrayLike,
-    patients: Sequence[str],
+    patients: Patients,
     replicates: int = 2000,
     seed: int = 0,
 ) -> dict[str, tuple[float, Interval | None]]:
@@ -175,7 +195,7 @@ def measure_change(
     return {name: (float(value), intervals[name]) for name, value in zip(NAMES, values, strict=True)}
 
 
-def _prepare(probs: ArrayLike, truth: Floats, thresholds: ArrayLike, patients: Sequence[str]) -> list[_Weighable]:
+def _prepare(probs: ArrayLike, truth: Floats, thresholds: ArrayLike, patients: Patients) -> list[_Weighable]:
     """Check an arm's answers; one for each seed."""
     table, cuts = (np.asarray(values, dtype=np.float64) for values in (probs, thresholds))
     fits = table.ndim == 2 and cuts.shape == table.shape[:1] and truth.shape == table.shape[1:] == (len(patients),)
@@ -185,12 +205,20 @@ def _prepare(probs: ArrayLike, truth: Floats, thresholds: ArrayLike, patients: S
     return [_Weighable(*known_pairs(row, truth), float(cut)) for row, cut in zip(table, cuts, strict=True)]
 
 
-def _owners(patients: Sequence[str], truth: Floats) -> list[str]:
+def _owners(patients: Patients, truth: Floats) -> Patients:
+    """Patients of the images whose label is known."""
+    if isinstance(patients, np.ndarray):
+        return patients[~np.isnan(truth)]
     return [str(patient) for patient, label in zip(patients, truth, strict=True) if not math.isnan(label)]
 
 
+def _values(seeds: Sequence[_Weighable]) -> list[Floats]:
+    """Every measure of each seed ``[len(NAMES)]``."""
+    return [one.weigh(np.ones((one.sums.shape[1], 1)))[:, 0] for one in seeds]
+
+
 def _mean(seeds: Sequence[_Weighable]) -> Floats:
-    found: Floats = np.mean([one.weigh(np.ones((one.sums.shape[1], 1)))[:, 0] for one in seeds], axis=0)
+    found: Floats = np.mean(_values(seeds), axis=0)
     return found
 
 
@@ -276,9 +304,9 @@ class _Weighable:
         return self.line[1] + ratio(h00 * tilt - h01 * miss, determinant), intercept
 
 
-def _replicate(seeds: Sequence[_Weighable], owners: list[str], replicates: int, rng: np.random.Generator) -> Floats:
+def _replicate(seeds: Sequence[_Weighable], owners: Patients, replicates: int, rng: np.random.Generator) -> Floats:
     """Every measure's replicates ``[len(NAMES), B]``, the mean over the seeds drawn; none without images."""
-    if not owners or not replicates:
+    if not len(owners) or not replicates:
         return np.empty((len(NAMES), 0))
     parts = []
     for drawn in patient_weight_blocks(owners, replicates, rng):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,24 @@ MAX_UNDEFINED = 0.10
 _BLOCK = 1_000_000
 
 
-def patient_weights(patients: Sequence[str], replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
+#: names, or numbers in the order of the names (:func:`number_by_name`), which are compared faster.
+Patients = Sequence[str] | NDArray[np.integer[Any]]
+
+
+def number_by_name(patients: Patients) -> NDArray[np.intp]:
+    """Number patients in the order of their names: in place of the names the numbers give equal results, faster.
+
+    Args:
+        patients: ``[n]`` patient of each image.
+
+    Returns:
+        ``[n]`` number of each image's patient, from 0.
+    """
+    found = patients if isinstance(patients, np.ndarray) else np.asarray(patients, dtype=str)
+    return np.unique(found, return_inverse=True)[1].reshape(-1)
+
+
+def patient_weights(patients: Patients, replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
     """Draw patients with replacement, every image of a patient going with them (Field and Welsh, JRSS B 69, 2007).
 
     Images of one patient resemble each other, so images are not exchangeable but patients are. Patients are drawn in
@@ -37,7 +55,7 @@ def patient_weights(patients: Sequence[str], replicates: int, rng: np.random.Gen
 
 
 def patient_weight_blocks(
-    patients: Sequence[str], replicates: int, rng: np.random.Generator, block: int | None = None
+    patients: Patients, replicates: int, rng: np.random.Generator, block: int | None = None
 ) -> Iterator[NDArray[np.int32]]:
     """Draw what :func:`patient_weights` draws, some replicates at a time: memory does not grow with their number.
 
@@ -58,12 +76,12 @@ def patient_weight_blocks(
         raise ConfigError("bootstrap replicates", "must be at least 1", replicates)
     if len(patients) == 0:
         raise InputError("bootstrap patients", "at least one image is needed", "none")
-    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    step = block or max(1, _BLOCK // len(patients))
+    owner = number_by_name(patients)
+    count, step = int(owner.max()) + 1, block or max(1, _BLOCK // len(patients))
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size).astype(np.int32)
-        yield counts[:, owner.reshape(-1)]
+        counts = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.int32)
+        yield counts[:, owner]
 
 
 def seed_weights(seeds: int, replicates: int, rng: np.random.Generator) -> NDArray[np.float64]:

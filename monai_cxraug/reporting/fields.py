@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -30,11 +31,22 @@ def build(record: type[T], content: object, where: object) -> T:
     """
     if not isinstance(content, Mapping):
         raise StateError(where, "must be an object", type(content).__name__, "remake the file")
-    hints = get_type_hints(record)
+    hints = _hints(record)
     values = {}
     for spec in dataclasses.fields(record):  # type: ignore[arg-type]  # T is always a dataclass here
         values[spec.name] = value_of(content, spec.name, hints[spec.name], where, _default(spec))
     return record(**values)
+
+
+@cache
+def _hints(record: type) -> Mapping[str, Any]:
+    """Annotations of a record, worked out once for all its rows."""
+    return get_type_hints(record)
+
+
+@cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
 
 
 def _default(spec: dataclasses.Field[Any]) -> Any:
@@ -73,14 +85,15 @@ def value_of(content: Mapping[str, Any], key: str, hint: Any, where: object, def
     if not _fits(content[key], hint):
         kind = getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
         raise StateError(where, f"{key!r} must be {kind}", repr(content[key])[:80], "remake the file")
-    return tuple(content[key]) if Interval in (hint, *get_args(hint)) and content[key] is not None else content[key]
+    value = content[key]
+    return tuple(value) if isinstance(value, list) and Interval in (hint, *_parts(hint)[1]) else value
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a JSON value is of the annotated kind; a bool is no number and a float must be finite."""
-    origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
+    origin, arguments = _parts(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, option) for option in arguments)
     if origin is Literal:
