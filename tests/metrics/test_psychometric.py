@@ -43,13 +43,13 @@ def test_no_point_of_a_finer_search_is_likelier(guesses: float) -> None:
     found = fit_threshold(X, different, total, guesses)
     assert found is not None
 
-    def likelihood(strength: float, slope: float) -> float:
-        share = guesses + (1 - guesses - 0.02) * (1 - 2.0 ** -((X / strength) ** slope))
-        return float(binom.logpmf(different, total, share).sum())
+    def likelihood(strength: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        share = guesses + (1 - guesses - 0.02) * (1 - 2.0 ** -((X / strength[..., None]) ** slope[..., None]))
+        return np.asarray(binom.logpmf(different, total, share).sum(axis=-1))
 
-    best = likelihood(found.strength, found.slope)
-    tried = [likelihood(a, b) for a in np.geomspace(0.26, 7.9, 150) for b in np.geomspace(0.5, 10, 60)]
-    assert best > max(tried) - 0.005
+    best = likelihood(np.array(found.strength), np.array(found.slope))
+    strengths, slopes = np.meshgrid(np.geomspace(0.26, 7.9, 150), np.geomspace(0.5, 10, 60))
+    assert best > likelihood(strengths, slopes).max() - 0.005
     assert found.guesses == guesses
 
 
