@@ -148,7 +148,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             {"study": "s", "answers": ["a", "b"], "models": ["ResNet=m"], "out": "o", "language": "ko"},
         ),
         ("report r", "configs/report.json", {"run_folder": "r"}),
-        ("audit s --manifest m", "configs/audit.json", {"synthetic": "s", "manifest": "m", "where": {}}),
         (
             "audit s --manifest m --membership --checkpoint c --reidentifier r --where view=PA",
             "configs/audit.json",
@@ -184,11 +183,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
                 **{"start": 5, "truncation": 0.5, "depth": 16, "crop": [8, 6], "png": True},
             },
         ),
-        ("audit s --manifest m.csv", "configs/audit.json", {"synthetic": "s", "manifest": "m.csv"}),
+        ("audit s --manifest m.csv", "configs/audit.json", {"synthetic": "s", "manifest": "m.csv", "where": {}}),
         (
             "audit s --manifest m.csv --classifier c --out o",
             "configs/audit.json",
-            {"synthetic": "s", "manifest": "m.csv", "classifier": "c", "out": "o"},
+            {"synthetic": "s", "manifest": "m.csv", "classifier": "c", "out": "o", "where": {}},
         ),
         (
             "enlarge s --model m --out o --manifest r.csv --depth 16 --png",
