@@ -293,7 +293,7 @@ def test_sliced_wasserstein_by_hand_on_one_level() -> None:
     assert sliced_wasserstein(a, b, 5, descriptors=3, directions=11) == {16: pytest.approx(expected, rel=1e-10)}
 
 
-@pytest.mark.parametrize("shape", [(33, 40), (40, 33), (64, 34), (20, 70)])
+@pytest.mark.parametrize("shape", [(33, 40), (40, 33), (64, 34), (34, 64), (20, 70)])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_sliced_wasserstein_by_hand_on_every_level(shape: tuple[int, int], channels: int) -> None:
     a, b = RNG(0).random((2, 5, *shape, channels))
@@ -471,6 +471,16 @@ BAD: dict[str, tuple[Callable[[], Any], type[CxrAugError], str]] = {
         "features_a: must be finite",
     ),
     "below 0": (lambda: ms_ssim_diversity(np.full((2, 16, 16), -0.1)), InputError, r"\[0, 1\]"),
+    "one below 0": (
+        lambda: ms_ssim_diversity(np.eye(16)[None] - np.array([[[0.1]], [[0]]])),
+        InputError,
+        "from -0.1 to 1",
+    ),
+    "one above 1": (
+        lambda: ms_ssim_diversity(np.eye(16)[None] * np.array([[[1.1]], [[0]]])),
+        InputError,
+        "from 0.0 to 1.1",
+    ),
     "words": (lambda: ms_ssim_diversity(np.full((2, 16, 16), "a")), InputError, "unsigned.*found <U1"),
     "four sides": (lambda: ms_ssim_diversity(np.zeros((2, 16, 16, 1, 1))), InputError, r"\[N, H, W\]"),
     "no width": (lambda: ms_ssim_diversity(np.zeros((2, 16, 0))), InputError, r"\[N, H, W\]"),
