@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -65,7 +63,15 @@ def cohen_kappa(first: ArrayLike, second: ArrayLike) -> float:
 def pairwise_kappa(votes: ArrayLike) -> float:
     """Mean of Cohen's kappa over all pairs of readers that have one; NaN when none has."""
     table = check_votes(votes)
-    return mean_known([cohen_kappa(one, two) for one, two in combinations(table, 2)])
+    known = (~np.isnan(table)).astype(np.float64)
+    ones = np.nan_to_num(table)
+    zeros = known - ones
+    both, agreed, chosen = known @ known.T, ones @ ones.T + zeros @ zeros.T, ones @ known.T  # [R, R], whole numbers
+    one, two = ratio(chosen, both), ratio(chosen.T, both)
+    chance = one * two + (1 - one) * (1 - two)
+    possible = np.where(chance < 1, ratio(agreed, both), np.nan)
+    kappas = (possible - chance) / np.where(chance < 1, 1 - chance, np.nan)
+    return mean_known(kappas[np.triu_indices(len(table), 1)])
 
 
 def _beyond_chance(agreed: float, chance: float) -> float:

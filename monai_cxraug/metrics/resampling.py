@@ -30,7 +30,8 @@ def number_by_name(patients: Patients) -> NDArray[np.intp]:
         ``[n]`` number of each image's patient, from 0.
     """
     found = patients if isinstance(patients, np.ndarray) else np.asarray(patients, dtype=str)
-    return np.unique(found, return_inverse=True)[1].reshape(-1)
+    numbers: NDArray[np.intp] = np.unique(found, return_inverse=True)[1].reshape(-1)
+    return numbers
 
 
 def patient_weights(patients: Patients, replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from monai_cxraug.errors import StateError, nearest
 
@@ -31,7 +31,7 @@ def build(record: type[T], content: object, where: object) -> T:
     """
     if not isinstance(content, Mapping):
         raise StateError(where, "must be an object", type(content).__name__, "remake the file")
-    hints = _hints(record)
+    hints = _hints(cast("Hashable", record))
     values = {}
     for spec in dataclasses.fields(record):  # type: ignore[arg-type]  # T is always a dataclass here
         values[spec.name] = value_of(content, spec.name, hints[spec.name], where, _default(spec))
@@ -39,7 +39,7 @@ def build(record: type[T], content: object, where: object) -> T:
 
 
 @cache
-def _hints(record: type) -> Mapping[str, Any]:
+def _hints(record: Any) -> Mapping[str, Any]:
     """Annotations of a record, worked out once for all its rows."""
     return get_type_hints(record)
 
