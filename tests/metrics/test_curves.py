@@ -65,6 +65,12 @@ def test_corners_are_where_whole_numbers_turn(positives: int, negatives: int, le
     np.testing.assert_allclose(np.stack([found.x, found.y], axis=1), expected, atol=1e-15)
 
 
+def test_a_slope_of_ties_is_one_line() -> None:
+    """One of three positives and one of five negatives on each of three levels."""
+    found = roc_points([3, 2, 1, 3, 2, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose([found.x, found.y], [[0, 0.6, 1], [0, 1, 1]])
+
+
 def test_empty_bins_are_left_out() -> None:
     found = reliability_points([0.1, 0.15, 0.6], [0, 1, 1], 4)
     assert (found.images.tolist(), found.share.tolist()) == ([2, 1], [0.5, 1])
