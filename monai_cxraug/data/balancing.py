@@ -216,8 +216,10 @@ class UnderSampling(Balancing):
     def rows(self, seed: int, epoch: int) -> Rows:
         """What is left, shuffled."""
         rng = np.random.default_rng([seed, epoch, _UNDER])
-        gone = [rng.choice(rows, self.dropped[name], replace=False) for name, rows in self._single.items()]
-        return rng.permutation(np.setdiff1d(np.arange(self.length), np.concatenate(gone)))
+        kept = np.ones(self.length, dtype=bool)
+        for name, rows in self._single.items():
+            kept[rng.choice(rows, self.dropped[name], replace=False)] = False
+        return rng.permutation(np.flatnonzero(kept))
 
 
 class ClassBalanced(Balancing):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
@@ -83,7 +83,9 @@ def count_duplicates(manifest: Manifest) -> dict[str, int]:
 
 def _groups(manifest: Manifest) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """Rows with equal pictures, in groups of two or more."""
-    rows = defaultdict(list)
-    for row, content in enumerate(manifest[CONTENT]):
-        rows[content].append(row)
-    return [np.array(group) for group in rows.values() if len(group) > 1]
+    contents = manifest[CONTENT].tolist()
+    rows: dict[str, list[int]] = {content: [] for content, count in Counter(contents).items() if count > 1}
+    for row, content in enumerate(contents):
+        if content in rows:
+            rows[content].append(row)
+    return [np.array(group) for group in rows.values()]

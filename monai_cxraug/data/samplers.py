@@ -129,9 +129,7 @@ class SeededBatches(Sampler[list[Draw]]):
         epoch, position = divmod(number - first, len(order))
         if self._cached is None or self._cached[0] != (first, epoch):
             rows = order.rows(self.seed, epoch)
-            again = np.ones(len(rows), dtype=bool)
-            again[np.unique(rows, return_index=True)[1]] = False
-            self._cached = (first, epoch), rows, again
+            self._cached = (first, epoch), rows, drawn_before(rows)
         _, rows, again = self._cached
         return Draw(int(rows[position]), number, bool(again[position]))
 
@@ -144,6 +142,14 @@ class SeededBatches(Sampler[list[Draw]]):
                 size if self.world == 1 else f"{size} in each of {self.world} processes",
                 "lower the batch size or add images of this class",
             )
+
+
+def drawn_before(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each row stands at an earlier place too."""
+    place = np.arange(len(rows))
+    first = np.empty(int(rows.max(initial=-1)) + 1, dtype=np.int64)
+    first[rows[::-1]] = place[::-1]  # of several values for one row the last, which is its first place, stays
+    return np.asarray(first[rows] != place)
 
 
 def _as_order(order: Order | int) -> Order:
