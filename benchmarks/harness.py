@@ -20,7 +20,7 @@ class Row:
     Args:
         case: what was done, with its unit.
         ours: our figure; of speeds, units per second.
-        peer: the peer's figure, same unit.
+        peer: the peer's figure, same unit; None where there is no peer.
         peer_version: name and version of the peer.
         ratio: how many times better we are; above 1 is better, whatever the unit.
         bound: the ratio wanted; None where none was set.
@@ -28,7 +28,7 @@ class Row:
 
     case: str
     ours: float
-    peer: float
+    peer: float | None
     peer_version: str
     ratio: float
     bound: float | None
@@ -79,4 +79,5 @@ def finish(topic: str, rows: Sequence[Row]) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     bound = "" if row.bound is None else f"{row.bound:g}"
-    return (row.case, f"{row.ours:.4g}", f"{row.peer:.4g}", row.peer_version, f"{row.ratio:.2f}", bound, row.verdict)
+    peer = "" if row.peer is None else f"{row.peer:.4g}"
+    return (row.case, f"{row.ours:.4g}", peer, row.peer_version, f"{row.ratio:.2f}", bound, row.verdict)
