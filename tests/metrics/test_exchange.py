@@ -387,6 +387,21 @@ def test_the_ends_are_those_of_trying_every_place(seed: int) -> None:
     assert rate.interval[0].images < rate.equivalent.images < rate.interval[1].images
 
 
+def test_ends_beyond_counts_that_lie_far_apart() -> None:
+    trial = Trial(0)
+    arms = {
+        "best": {10: trial.scores(0.999)},
+        "worst": {1197: trial.scores(0.2)},
+        "full": {10: trial.scores(area(1150))},
+    }
+    rates = exchange(trial.reference((10, 50, 1197)), arms, trial.labels, trial.patients, 0).rates
+    assert rates["best"][0].interval == (Worth(1197, "above"),) * 2
+    assert rates["worst"][0].interval == (Worth(10, "below"),) * 2
+    assert rates["full"][0].interval is not None
+    assert rates["full"][0].interval[0].beyond is None
+    assert rates["full"][0].interval[1] == Worth(1197, "above")
+
+
 def test_what_differs_by_nothing_is_not_refused() -> None:
     """An arm that is the reference at the first or last count: what is beyond it cannot be refused either."""
     trial = Trial(1)
