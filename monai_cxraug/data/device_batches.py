@@ -66,12 +66,12 @@ class DeviceBatches:
 
     def _indexed(self, images: Tensor, positions: Iterator[list[int]]) -> Iterator[Batch]:
         for wanted in positions:
-            index = torch.tensor(wanted).to(self.device, non_blocking=True)
+            index = torch.tensor(wanted, dtype=torch.int64).to(self.device, non_blocking=True)
             yield {IMAGE: images[index], LABEL: self._labels[index]}
 
     def _prefetched(self, positions: Iterator[list[int]]) -> Iterator[Batch]:
         for wanted, pictures in _ahead((wanted, self._read(wanted)) for wanted in positions):
-            index = torch.tensor(wanted).to(self.device, non_blocking=True)
+            index = torch.tensor(wanted, dtype=torch.int64).to(self.device, non_blocking=True)
             yield {IMAGE: pictures.to(self.device, non_blocking=True), LABEL: self._labels[index]}
 
     def _stays_bytes(self) -> bool:
@@ -88,7 +88,7 @@ class DeviceBatches:
 
     def _read(self, positions: Sequence[int]) -> Tensor:
         """Pictures ``[N, C, R, R]`` in the memory of the host, pinned for a device that can fetch them itself."""
-        rows = np.asarray(self.rows.rows)[np.asarray(positions)]
+        rows = np.asarray(self.rows.rows)[np.asarray(positions, dtype=np.int64)]  # of none too
         if self._resized:
             pictures = np.stack([self.rows.pack.image(int(row), self.rows.size) for row in rows])
         else:

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 from torch.optim import Optimizer
 
+from monai_cxraug.console import announce
 from monai_cxraug.engines.allocator import keep_memory
 from monai_cxraug.engines.ema import ExponentialMovingAverage
 from monai_cxraug.engines.gan_batch import GanBatch
 from monai_cxraug.engines.gan_updates import Augmentation, GanUpdates
 from monai_cxraug.engines.health import require_finite
 from monai_cxraug.engines.precision import Precision
+from monai_cxraug.engines.privacy import Privacy
+from monai_cxraug.engines.private_updates import PrivateUpdates
 from monai_cxraug.engines.processes import average_buffers, copy_from_first, own_share, share_of
 from monai_cxraug.engines.schedule import Phase, Schedule
 from monai_cxraug.engines.side_tasks import SideTask
@@ -84,6 +87,8 @@ class ProgressiveGanTrainer(Trainer):
         side_task: what the discriminator learns beside real and fake; nothing by default.
         part: most real images in one pass, with as many fake ones; None for all, until memory runs out.
         inferer: how the generator is called; default as it is.
+        privacy: the discriminator sees real images through this mechanism alone, in batches of whatever size its
+            sampling gives; None for an ordinary training.
         seed: of latents, mixing and augmentation, independent of the global random state.
         epoch_length: iterations that ignite calls an epoch (the beat of epoch handlers).
         max_epochs: end after so many of them, should the schedule not have ended; default as many as it needs.
@@ -112,6 +117,7 @@ class ProgressiveGanTrainer(Trainer):
         side_task: SideTask | None = None,
         part: int | None = None,
         inferer: Inferer | None = None,
+        privacy: Privacy | None = None,
         seed: int = 0,
         epoch_length: int = 100,
         max_epochs: int | None = None,
@@ -143,18 +149,14 @@ class ProgressiveGanTrainer(Trainer):
         #: of latents, mixing weights and augmentation; on the CPU, so that a seed means the same on every device.
         self.latents = torch.Generator().manual_seed(seed)
         self.precision = Precision(device, amp)
-        self.updates = GanUpdates(
-            generator,
-            discriminator,
-            g_optimizer,
-            d_optimizer,
-            self.loss,
-            self.precision,
-            self.latents,
-            augment,
-            side_task,
-            part,
-            inferer or SimpleInferer(),
+        parts = (generator, discriminator, g_optimizer, d_optimizer, self.loss, self.precision, self.latents)
+        choices = (augment, side_task, part, inferer or SimpleInferer())
+        self.privacy, self._spent = privacy, 0.0
+        if privacy is not None and critic_steps > 1:
+            rule, mend = "a private discriminator sees a batch once", "give critic_steps 1"
+            raise ConfigError("critic_steps", rule, critic_steps, mend)
+        self.updates = (
+            GanUpdates(*parts, *choices) if privacy is None else PrivateUpdates(*parts, *choices, privacy=privacy)
         )
         #: set by a handler that looks after losses that are not finite; else they end the training.
         self.watched = False
@@ -175,6 +177,10 @@ class ProgressiveGanTrainer(Trainer):
         self.add_event_handler(Events.EPOCH_STARTED, self._stop_at_the_end)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_at_the_end)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._require_finite)
+        if privacy is not None:
+            self.add_event_handler(Events.STARTED, self._count_spent)
+            self.add_event_handler(Events.EPOCH_COMPLETED, self._count_spent)
+            self.add_event_handler(Events.COMPLETED, lambda: announce(privacy.describe()))
 
     @property
     def resumables(self) -> dict[str, Any]:
@@ -188,7 +194,8 @@ class ProgressiveGanTrainer(Trainer):
             "latents": self.latents,
             "precision": self.precision,
         }
-        return named | ({} if self.augment is None else {"augment": self.augment})
+        chosen = {"augment": self.augment, "privacy": self.privacy}
+        return named | {name: item for name, item in chosen.items() if item is not None}
 
     def example_labels(self, n: int) -> Tensor | None:
         """Labels ``[n, K]`` for samples to look at: one finding alone each, in turn; None without conditions."""
@@ -227,7 +234,13 @@ class ProgressiveGanTrainer(Trainer):
         self.ema.update(phase.batch_size, self.state.images_seen)
         self.state.images_seen += phase.batch_size
         self.state.phase = phase
-        return {**values, **{name: float(value) for name, value in phase.growth.items()}}
+        spent = {} if self.privacy is None else {"epsilon": self._spent}
+        return {**values, **{name: float(value) for name, value in phase.growth.items()}, **spent}
+
+    def _count_spent(self) -> None:
+        """What privacy has cost by now; the sum takes too long for every iteration."""
+        if self.privacy is not None:
+            self._spent = self.privacy.epsilon()
 
     def _forget_moments(self) -> None:
         """Start the optimisers anew in a new stage; each carries the number of the stage its moments are of."""
@@ -249,7 +262,7 @@ class ProgressiveGanTrainer(Trainer):
             mend = f"resize the images to {full} px, of as many channels as the networks"
             rule = f"must be [N, {channels or 'C'}, {full}, {full}]"
             raise InputError(f"batch key {IMAGE!r}", rule, list(images.shape), mend)
-        if len(images) != (expected := share_of(phase.batch_size)):
+        if self.privacy is None and len(images) != (expected := share_of(phase.batch_size)):
             where, rule = f"batch at {self.state.images_seen} images seen", f"must hold {expected} images"
             mend = "use a sampler that follows the schedule and drops the last batch"
             raise InputError(where, rule, len(images), mend)

@@ -180,6 +180,7 @@ class LatentGenerator(Generator):
             "images_seen": model.about["images_seen"],
             "patients_seen": list(model.about["patients_seen"]),
             "truncation": self.truncation,
+            **({"privacy": spent} if (spent := model.about.get("privacy")) else {}),
             **codes,
         }
 
