@@ -17,6 +17,7 @@ import pytest
 from monai_cxraug import __version__, bundle_config, resources
 from monai_cxraug.cli import build_parser, main, spread_settings
 from monai_cxraug.errors import InputError
+from tests.study.server.small_study import write_study
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
@@ -599,6 +600,16 @@ def test_copied_bundle_is_usable(tmp_path: Path, capsys: pytest.CaptureFixture[s
             {"bundle_root": str(tmp_path / names[-1]), "finding": "Edema", "n": 1},
         )
     assert main(["bundles", "copy", str(tmp_path)]) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    study = ["study", "serve", str(write_study(tmp_path / "study").folder), "--answers", str(tmp_path / "file" / "x")]
+    for command in (["phantom", "native", "--count", "10", "--out", str(tmp_path / "file" / "x")], study):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"cxraug: error: {tmp_path / 'file'}")
+    assert line.endswith("found Not a directory; check path, rights and free space")
 
 
 # --- as processes ---

@@ -33,7 +33,7 @@ class StayFinite:
         """Register on the engine."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
-    def check(self, engine: Engine) -> None:
+    def check(self, engine: Any) -> None:
         """Look now; one number comes from the device.
 
         Raises:

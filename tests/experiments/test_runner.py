@@ -11,9 +11,9 @@ import pytest
 
 from monai_cxraug.artifacts import file_hash, load_json
 from monai_cxraug.data.manifest import read_manifest
-from monai_cxraug.errors import ConfigError, LeakageError
+from monai_cxraug.errors import ConfigError, LeakageError, StateError
 from monai_cxraug.experiments.collect import evaluate_run
-from monai_cxraug.experiments.experiment import DataSpec, make_experiment
+from monai_cxraug.experiments.experiment import DataSpec, Experiment, make_experiment
 from monai_cxraug.experiments.plan import read_plan
 from monai_cxraug.experiments.runner import Runner
 from monai_cxraug.experiments.work import check_budget
@@ -125,5 +125,28 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_written(tmp_p
     weights = str(tmp_path / "densenet.pth")
     experiment = make_experiment(document(budget={"classifier": {"weights": weights}}), "x")
     with pytest.raises(ConfigError, match=r"'weights': must be a file; found .*densenet\.pth"):
+        Runner(experiment, tmp_path / "run").execute()
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_a_run_and_nothing_half_written_stays(
+    tmp_path: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litter = tmp_path / ".plan.json.abcd1234.json"
+    litter.touch()
+
+    def again(runner: Runner) -> Path:
+        assert not litter.exists()
+        with pytest.raises(StateError, match="only one process may write here"):
+            Runner(experiment, tmp_path).execute()
+        return tmp_path
+
+    monkeypatch.setattr(Runner, "_execute", again)
+    assert Runner(experiment, tmp_path).execute() == tmp_path
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    experiment = make_experiment(document(budget={"classifier": {"stepz": 3}}), "x")
+    with pytest.raises(ConfigError, match="stepz"):
         Runner(experiment, tmp_path / "run").execute()
     assert not (tmp_path / "run").exists()

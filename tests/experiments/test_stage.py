@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from monai_cxraug.experiments.plan import CellPlan
 from monai_cxraug.experiments.stage import Stage, read_record, read_timing
+from monai_cxraug.experiments.stages import Hand
 
 
 def _work(stage: Stage, seconds: int = 1) -> None:
@@ -52,3 +57,31 @@ def test_other_work_starts_from_an_empty_folder(tmp_path: Path) -> None:
     _interrupt(Stage(tmp_path / "cell", "one"))
     with Stage(tmp_path / "cell", "two").work():
         assert not (tmp_path / "cell" / "checkpoint.pt").exists()
+
+
+def test_the_checkpoint_goes_only_when_the_stage_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before its record is written, a stage that took a day goes on from its last epoch."""
+
+    class Quick(Hand):
+        def stage(self, one: Any) -> Stage:
+            return Stage(self.run / "cell", "one")
+
+        def _train(self, one: Any, stage: Stage, record: dict[str, Any]) -> None:
+            for name in ("model.pt", "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.good.pt"):
+                (stage.folder / name).write_text("whole")
+
+    def stop(path: Path, *_: object) -> None:
+        if path.name == "run.json":
+            raise KeyboardInterrupt
+
+    hand, cell = Quick(None, tmp_path), CellPlan("cell", "plain", 1.0, None, 0, {}, [])  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr("monai_cxraug.experiments.stage.write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            hand.do(cell)
+    assert (tmp_path / "cell" / "checkpoint.pt").exists()
+    assert hand.do(cell)
+    assert not list((tmp_path / "cell").glob("checkpoint*"))
+    (tmp_path / "cell" / "checkpoint.pt").touch()  # of a kill between the record and the removal
+    assert not hand.do(cell)
+    assert not list((tmp_path / "cell").glob("checkpoint*"))
