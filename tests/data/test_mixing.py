@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from monai.bundle import ConfigParser
 from numpy.testing import assert_array_equal
 
 from monai_cxraug.data.additions import repeat_rows
+from monai_cxraug.data.folds import leave_out_fold
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.mixing import MixedDataset, evaluation_patients, held_out_patients, refuse_seen
+from monai_cxraug.data.samplers import Draw
+from monai_cxraug.data.splits import choose_fraction
 from monai_cxraug.errors import ConfigError, InputError, LabelError, LeakageError, StateError
 
 TRAIN = {f"P{k:03d}" for k in range(10)}  # of 40 images
@@ -74,6 +78,45 @@ def test_only_the_fraction_is_real_and_duplicated(real: Path) -> None:
     assert len(patients) == 5
     assert {dataset[k]["patient_id"] for k in range(len(dataset))} <= patients
     assert MixedDataset(real, fraction=0.2, fraction_seed=3).real.patients() < patients < TRAIN
+
+
+def test_every_setting_reaches_the_images(real: Path) -> None:
+    def write(sample: dict[str, Any], word: str) -> dict[str, Any]:
+        return {**sample, "name": f"{sample['name']} {word}"}
+
+    dataset = MixedDataset(
+        real,
+        findings=["Fibrosis"],
+        size=4,
+        transform=lambda sample: write(sample, "changed"),
+        repeat_transform=lambda sample: write(sample, "again"),
+        contrast="equalise",
+        duplicates={"Fibrosis": 2},
+    )
+    plain, first, again = MixedDataset(real, findings=["Fibrosis"], size=4)[1], dataset[1], dataset[Draw(1, 7, True)]
+    assert (first["name"], again["name"]) == ("P001.png changed", "P001.png again changed")
+    assert first["image"].shape == (1, 4, 4)
+    assert first["label"].shape == (1,)
+    assert not np.array_equal(first["image"], plain["image"])
+    for seed in range(4):
+        kept = MixedDataset(real, fraction=0.5, fraction_seed=seed).real.patients()
+        assert kept == choose_fraction(sorted(TRAIN), 0.5, seed)
+        rest = MixedDataset(real, left_out_fold=[1, 3], fraction_seed=seed).real.patients()
+        assert rest == leave_out_fold(sorted(TRAIN), [1, 3], seed)
+        repeated = MixedDataset(real, duplicates={"Edema": 3}, seed=seed).parts[1].rows
+        assert_array_equal(repeated, repeat_rows(np.arange(0, 20, 3), 3, seed))
+    assert len(MixedDataset(real, "val")) == 10
+    assert len(MixedDataset(real, where={"image": ["P001.png", "P003.png"]})) == 2
+
+
+def test_every_sample_is_found_in_its_part(real: Path, tmp_path: Path, make_synthetic) -> None:
+    dataset = MixedDataset(real, synthetic=[make_synthetic(tmp_path / "set", 3, [])], duplicates={"Edema": 2})
+    found = [dataset.locate(index) for index in range(len(dataset))]
+    assert found == [(part, position) for part in dataset.parts for position in range(len(part))]
+    assert [dataset[k]["name"] for k in range(20)] == [f"P{k:03d}.png" for k in range(20)]
+    for index in (-1, -len(dataset), len(dataset)):
+        with pytest.raises(IndexError):
+            dataset.locate(index)
 
 
 def test_a_generator_that_saw_an_evaluation_patient_is_refused(

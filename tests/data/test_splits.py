@@ -133,6 +133,12 @@ def test_folds_that_cannot_be(refuses, folds: int) -> None:
         fold_patients(["a", "b", "b", "c"], np.zeros((4, 1), dtype=np.float32), folds, 0)
 
 
+@pytest.mark.parametrize(("patients", "mend"), [("ab", "give at most 2"), ("a", "need two patients"), ("", "need two")])
+def test_who_asks_for_too_many_folds_is_told_how_many_there_can_be(refuses, patients: str, mend: str) -> None:
+    with refuses(ConfigError, "folds", 3, mend):
+        fold_patients([*patients], np.zeros((len(patients), 1), dtype=np.float32), 3, 0)
+
+
 def reference_split(patients: list[str], labels: np.ndarray, shares: dict[str, float], seed: int) -> list[str]:
     """The same rule, slowly: one patient at a time, every need counted anew."""
     keys = sorted(set(patients))
