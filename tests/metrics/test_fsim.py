@@ -122,15 +122,15 @@ def test_equals_the_formulae(shape: tuple[int, int]) -> None:
         assert fsim(one, two) == pytest.approx(reference_fsim(one, two), abs=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (23, 40), (24, 25), (39, 30), (40, 41), (56, 61), (60, 90)])
+@pytest.mark.parametrize("shape", [(20, 20), (29, 50), (30, 31), (49, 38), (50, 51), (70, 76), (75, 110)])
 def test_large_pictures_are_thinned_as_the_authors_do(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
-    """With 16 px in the place of 256: steps of 1 to 4, halves rounded up, sides that the step does not divide."""
+    """With 20 px in the place of 256: steps of 1 to 4, halves rounded up, sides that the step does not divide."""
     module = importlib.import_module("monai_cxraug.metrics.fsim")
     assert module._VIEWED == 256
-    monkeypatch.setattr(module, "_VIEWED", 16)
+    monkeypatch.setattr(module, "_VIEWED", 20)
     image = np.random.default_rng(0).random(shape)
-    np.testing.assert_allclose(module._thin(image), thin(image, 16), atol=1e-15)
-    np.testing.assert_allclose(module._thin(image.T), thin(image.T, 16), atol=1e-15)
+    np.testing.assert_allclose(module._thin(image), thin(image, 20), atol=1e-15)
+    np.testing.assert_allclose(module._thin(image.T), thin(image.T, 20), atol=1e-15)
 
 
 def test_faint_pictures_are_pictures_and_nothing_is_warned_of() -> None:
