@@ -60,7 +60,8 @@ def _solve(queries: Tensor, references: Tensor) -> Tensor:
     side = queries.shape[-1]
     inner = _inner(side)
     wanted = _standardise(references, inner)
-    steepest = _steepest(references) * inner  # [P, 6, S, S]
+    scaled = _standardise(references, torch.ones(side, side))  # as what is left, so that steps have the right length
+    steepest = _steepest(scaled) * inner  # [P, 6, S, S]
     flat = steepest.flatten(2)
     solver = torch.linalg.solve_ex(
         flat @ flat.transpose(1, 2) + _DAMPING * side**2 * torch.eye(6), flat, check_errors=False

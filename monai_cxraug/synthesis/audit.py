@@ -20,14 +20,15 @@ from monai_cxraug.data.pack import channels_of
 from monai_cxraug.data.resampling import resize_area
 from monai_cxraug.errors import ConfigError
 from monai_cxraug.synthesis.features import ClassifierFeatures
+from monai_cxraug.synthesis.found import PIXELS, Found, Threshold
 from monai_cxraug.synthesis.likeness import LikenessSearch, Match, describe
 from monai_cxraug.synthesis.nearest import Beside, Images, TwinSearch, write_picture
 
-PIXELS: Final = "pixels"
 #: share of real images that are nearer to another patient's image than the threshold, in pixels.
 QUANTILE: Final = 0.01
-#: the same by each other measure. An image is near by any of them: all shares together are 5 % at most.
-QUANTILES: Final = {"correlation": 0.005, "ssim": 0.005, "aligned": 0.02, "features": 0.01}
+#: the same by each other measure. An image is near by any of them: all shares together are 2.75 %, for images come in
+#: clusters by patient, so that the share of near ones among new patients' varies by more than a binomial's would.
+QUANTILES: Final = {"correlation": 0.0025, "ssim": 0.0025, "aligned": 0.01, "features": 0.0025}
 #: share of near images beyond the expected one from which a set surely holds copies.
 MOST_NEAR: Final = 0.05
 #: side in pixels at which images are compared at most, and at least where there are many.
@@ -36,8 +37,6 @@ _SIDE, _LEAST_SIDE = 64, 16
 _NUMBERS: Final = 2**27
 #: real images whose nearest other patient is looked for at most; a quantile of 1 % then rests on twenty of them.
 _MOST_REAL: Final = 2000
-#: what is nearer than this part of the threshold is called a copy, however few there are.
-_COPY: Final = 0.5
 _LISTED: Final = 10
 _LEVEL: Final = 0.95
 
@@ -61,62 +60,6 @@ def choose_training(manifest: Manifest, about: Mapping[str, Any]) -> NDArray[np.
     if about.get("finding") is not None:
         known &= manifest.label(about["finding"]) == 1
     return np.flatnonzero(known)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found for images: their match among the training images, by measure.
-
-    Args:
-        by: measure to matches, ``[N]`` each; ``pixels`` is always there.
-    """
-
-    by: Mapping[str, Match]
-
-    def __len__(self) -> int:
-        return len(self.pixels.rows)
-
-    @property
-    def pixels(self) -> Match:
-        """The nearest by root mean squared difference of pixels."""
-        return self.by[PIXELS]
-
-    def at(self, places: slice | NDArray[Any]) -> Found:
-        """Return those at some places."""
-        return Found({name: match.at(places) for name, match in self.by.items()})
-
-    @classmethod
-    def of(cls, parts: Sequence[Found]) -> Found:
-        """Return all that was found, one part after another; at least one part."""
-        return cls({name: Match.of([part.by[name] for part in parts]) for name in parts[0].by})
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """When a measure calls an image near.
-
-    Args:
-        quantile: share of real images that should count as near.
-        real: distances of real training images to another patient's, ``[n]``, ascending.
-    """
-
-    quantile: float
-    real: NDArray[np.float64]
-
-    @property
-    def rank(self) -> int:
-        """Which of the real distances is the threshold, from 1 on; 0 where there are too few for the quantile."""
-        return int(self.quantile * (len(self.real) + 1))
-
-    @property
-    def near(self) -> float:
-        """Distance below which an image is near: with too few real ones, half the smallest of theirs."""
-        return float(self.real[self.rank - 1]) if self.rank else _COPY * float(self.real[0])
-
-    @property
-    def copy(self) -> float:
-        """Distance below which an image is a copy."""
-        return _COPY * float(self.real[max(self.rank, 1) - 1])
 
 
 @dataclass(frozen=True)
@@ -226,11 +169,9 @@ class MemorisationAudit:
     def thresholds(self) -> dict[str, Threshold]:
         """Measure to its threshold."""
         quantiles = {PIXELS: self.quantile, **self.quantiles}
-        found = {name: np.sort(match.distances) for name, match in self._left_out.by.items()}
         return {
-            # in pixels k is at least 1
-            name: Threshold(max(quantiles[name], 1 / (len(real) + 1)) if name == PIXELS else quantiles[name], real)
-            for name, real in found.items()
+            name: Threshold(quantiles[name], np.sort(match.distances), least=int(name == PIXELS))
+            for name, match in self._left_out.by.items()
         }
 
     @property

@@ -20,8 +20,9 @@ from monai_cxraug.data.mixing import PROVENANCE_SCHEMA, declared_patients
 from monai_cxraug.data.pack import Pack, to_unit
 from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import InputError, StateError
-from monai_cxraug.synthesis.audit import Found, MemorisationAudit
+from monai_cxraug.synthesis.audit import MemorisationAudit
 from monai_cxraug.synthesis.features import ClassifierFeatures
+from monai_cxraug.synthesis.found import Found
 
 _TABLE, _PICTURE = "nearest.csv", "nearest.png"
 #: images that are compared at once; pictures of more are never in memory.

@@ -71,7 +71,8 @@ class LikenessSearch:
     image; SSIM (for the best eight) and the aligned correlation are computed for these alone, being too dear for all.
 
     - ``correlation``: of pixels, in grey, at 32 px at most; distance sqrt(2 (1 - r)).
-    - ``ssim``: structural similarity (Wang et al., 2004), Gaussian window; distance sqrt(1 - SSIM).
+    - ``ssim``: structural similarity (Wang et al., 2004) at the same side, where sharpness counts less; distance
+      sqrt(1 - SSIM).
     - ``aligned``: correlation of the pictures' ranks of brightness after the best small affine warp; see
       :func:`~monai_cxraug.synthesis.alignment.aligned_distances`.
     - ``features``, where a classifier is given: root mean squared difference of its features,
@@ -84,9 +85,10 @@ class LikenessSearch:
     """
 
     def __init__(self, references: Images, owners: Owners, features: ClassifierFeatures | None = None) -> None:
-        self.references, self.owners, self.features = references, owners, features
+        self.owners, self.features = owners, features
         self._side = min(SIDE, references.shape[1])
-        self._small = _in_blocks(references, lambda block: standardise(self._shrink(in_grey(block))))
+        self._grey = _in_blocks(references, lambda block: self._shrink(in_grey(block)))
+        self._small = _in_blocks(self._grey, standardise)
         self._ranks = _in_blocks(references, lambda block: self._shrink(rank_levels(in_grey(block))))
         self._seen = None if features is None else _in_blocks(references, features)
 
@@ -113,14 +115,15 @@ class LikenessSearch:
 
     def _block(self, queries: Images, owners: Owners | None, part: slice) -> dict[str, Match]:
         asked = None if owners is None else owners[part]
-        grey = in_grey(queries)
-        small = standardise(self._shrink(grey))
+        full = in_grey(queries)
+        grey = self._shrink(full)
+        small = standardise(grey)
         listed = self._shortlist(small, _turned(small), self._small, asked)
         best = Candidates(*(column[:, :_SSIM] for column in listed))
         found = {
             "correlation": self._match(listed, 1 - listed.distances**2 / 2),
             "ssim": self._ssim(grey, best),
-            "aligned": self._aligned(self._shrink(rank_levels(grey)), listed),
+            "aligned": self._aligned(self._shrink(rank_levels(full)), listed),
         }
         if self.features is not None and self._seen is not None:
             looks = [self.features(images) for images in (queries, np.ascontiguousarray(_turned(queries)))]
@@ -154,10 +157,10 @@ class LikenessSearch:
         return _measured(best, plain, turned, references)
 
     def _ssim(self, grey: Images, listed: Candidates) -> Match:
-        """Structural similarity of the candidates, of the whole picture."""
+        """Structural similarity of the candidates."""
         likeness = np.empty(listed.rows.shape)
         for rows, asked in _pairs(listed):
-            theirs = in_grey(self.references[listed.rows.ravel()[rows]])
+            theirs = self._grey[listed.rows.ravel()[rows]]
             likeness.ravel()[rows] = ssim(_oriented(grey, listed, rows, asked), theirs)
         distances = np.sqrt(np.maximum(1 - likeness, 0))
         distances[np.isinf(listed.distances)] = np.inf
@@ -327,7 +330,7 @@ def describe(side: int) -> Mapping[str, str]:
     shared = "over its mean for the shortlist's other patients"
     return {
         "correlation": f"correlation of pixels in grey at {small} px: sqrt(2 (1 - r)) {shared}",
-        "ssim": f"SSIM in grey at {side} px of the {_SSIM} that correlate best: sqrt(1 - SSIM) {shared}",
+        "ssim": f"SSIM in grey at {small} px of the {_SSIM} that correlate best: sqrt(1 - SSIM) {shared}",
         "aligned": f"correlation of ranks of brightness at {small} px, best small warp: sqrt(2 (1 - r)) {shared}",
         "features": f"root mean squared difference of a classifier's features {shared}",
     }

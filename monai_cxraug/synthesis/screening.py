@@ -19,7 +19,8 @@ from monai_cxraug.engines.inferers import FlipAveraging
 from monai_cxraug.errors import ConfigError, LeakageError, StateError
 from monai_cxraug.labels import require_findings
 from monai_cxraug.networks.weights import load_model
-from monai_cxraug.synthesis.audit import Found, MemorisationAudit, choose_training, fit_all
+from monai_cxraug.synthesis.audit import MemorisationAudit, choose_training, fit_all
+from monai_cxraug.synthesis.found import Found
 from monai_cxraug.synthesis.nearest import Images
 
 #: probability from which a finding counts as seen, and share of real positives that would be accepted.
