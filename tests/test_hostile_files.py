@@ -307,6 +307,12 @@ def model_of(path: Path, **document: Any) -> Path:
 def test_a_number_in_a_small_file_makes_no_large_network(tmp_path: Path, kind: str, settings: Any) -> None:
     path = model_of(tmp_path / "model.pt", kind=kind, settings=settings, weights={"a": torch.zeros(3)})
     refused(load_model, path, tmp_path / "ran")
+    if settings in (
+        {"outputs": 10**9, "architecture": "small_cnn"},
+        {"resolution": 64, "fmap_base": 10**6, "fmap_max": 10**4},
+    ):
+        with pytest.raises(CxrAugError, match="found 3 numbers for one of more than"):  # before any of it is made
+            load_model(path)
 
 
 def test_a_kind_that_is_no_text_is_not_written_out(tmp_path: Path) -> None:
