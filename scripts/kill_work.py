@@ -298,6 +298,7 @@ JOBS: Final[Mapping[str, Job]] = {
             _count_decoded,
             _prepared,
             lambda out: (out / ".prepare" / ".pack.progress", None),
+            share=1.1,
         ),
         _training("gan", "chest_xray_pggan", _GENERATOR),
         Job(
