@@ -33,12 +33,15 @@ def differences(
     """
     chosen = [row for row in results.comparisons if is_beside_endpoint(results, row) != others]
     where = _distinguish(results.comparisons if others else chosen, results, say)
+    order = order_arms(results)
     groups = [
         Group(
             finding_title(name, say),
             _counted(results, name, say),
             tuple(
-                _difference_row(results, row, where) for row in _endpoint_first(results, chosen) if row.finding == name
+                _difference_row(results, row, where, order)
+                for row in _endpoint_first(results, chosen)
+                if row.finding == name
             ),
         )
         for name in results.studied()
@@ -77,8 +80,8 @@ def _endpoint_first(results: Results, rows: Sequence[Comparison]) -> list[Compar
     return sorted(rows, key=rank)
 
 
-def _difference_row(results: Results, row: Comparison, where: Callable[[Comparison], str]) -> Row:
-    order, primary = order_arms(results), is_primary(results, row)
+def _difference_row(results: Results, row: Comparison, where: Callable[[Comparison], str], order: Sequence[str]) -> Row:
+    primary = is_primary(results, row)
     return Row(
         label=f"{row.arm} − {row.reference}",
         where=where(row),
