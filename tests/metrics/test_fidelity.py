@@ -394,6 +394,9 @@ def test_pairs_are_all_of_them_or_random_ones_of_every_distance() -> None:
     assert ms_ssim_diversity(images, 10) == ms_ssim_diversity(images, 1000)
     assert ms_ssim_diversity(images, 9).pairs == 9
     assert ms_ssim_diversity(images, 1).pairs == 1
+    many = RNG(1).random((46, 11, 11))  # 1,035 pairs
+    assert ms_ssim_diversity(many) == ms_ssim_diversity(many, 1000, 0)
+    assert ms_ssim_diversity(many).pairs == 1000
     first, second = _pairs(12, 65, RNG(0))
     assert {int(apart) for apart in (second - first) % 12} == {*range(1, 12)}
     assert {*first.tolist()} == {*second.tolist()} == {*range(12)}
