@@ -16,7 +16,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-nvflare .venv-deploy .venv-lpips demo study-demo label test test-slow test-service check format-check lint types test-fast format clean
+.PHONY: help .venv .venv-nvflare .venv-deploy .venv-lpips demo study-demo audit label test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -64,11 +64,16 @@ bench-%: ## run benchmarks/bench_TOPIC.py in an environment of its own, with its
 	@$(MAKE) .venv-bench-$*/.installed
 	@.venv-bench-$*/bin/python benchmarks/bench_$*.py $(ARGS)
 
+audit: ## look for known weaknesses: bandit on the code, pip-audit on the lock, from an environment of their own
+	@[ -x .venv-audit/bin/pip-audit ] || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet bandit pip-audit; }
+	@.venv-audit/bin/bandit -q -c pyproject.toml -r monai_cxraug apps scripts
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
 label: $(LABEL)/.installed ## serve a classifier in MONAI Label: make label MODEL=runs/demo/cells/plain-f1-s0 STUDIES=radiographs
 	@$(LABEL)/bin/python apps/monailabel_cxraug/serve.py $(if $(MODEL),'$(MODEL)') $(if $(STUDIES),'$(STUDIES)') $(ARGS)
 
 clean: ## remove environments, caches and build outputs; runs/ stays
-	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-lpips .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-lpips .venv-audit .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(READY) ## make the environment, once
