@@ -584,7 +584,7 @@ def test_two_sick_patients_give_no_interval() -> None:
         ({"labels": np.zeros((400, 1)), "arms": {}}, InputError, r"labels \(400, 1\)"),
         ({"arms": {"gan": {10: np.where(np.arange(400) == 7, np.inf, ideal(10))}}}, InputError, "finite"),
         ({"patients": NOBODY[:-1]}, InputError, "399 patients"),
-        ({"labels": TRUTH[:-1], "patients": NOBODY[:-1]}, InputError, r"labels \(399,\)"),
+        ({"labels": TRUTH[:-1], "patients": NOBODY[:-1]}, InputError, r"^exchange: .*labels \(399,\)"),
         (
             {"reference": {k: ideal(k)[..., None] for k in (10, 50)}, "arms": {}, "labels": TRUTH[:, None]},
             InputError,
