@@ -89,7 +89,7 @@ def average(count: int) -> Change:
 
     def change(images: Images, rng: np.random.Generator) -> Images:
         more = [images[rng.permutation(len(images))] for _ in range(count - 1)]
-        return np.mean([images, *more], axis=0, dtype=np.float32)
+        return np.asarray(np.mean([images, *more], axis=0), dtype=np.float32)
 
     return change
 

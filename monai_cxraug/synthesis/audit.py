@@ -215,11 +215,13 @@ class MemorisationAudit:
 
     def near(self, found: Found) -> NDArray[np.bool_]:
         """Say which images are near a training image by any measure, ``[N]``."""
-        return np.any([match.distances < self.thresholds[name].near for name, match in found.by.items()], axis=0)
+        flags = [match.distances < self.thresholds[name].near for name, match in found.by.items()]
+        return np.asarray(np.any(flags, axis=0), dtype=np.bool_)
 
     def copies(self, found: Found) -> NDArray[np.bool_]:
         """Say which images are nearer than half a threshold, ``[N]``."""
-        return np.any([match.distances < self.thresholds[name].copy for name, match in found.by.items()], axis=0)
+        flags = [match.distances < self.thresholds[name].copy for name, match in found.by.items()]
+        return np.asarray(np.any(flags, axis=0), dtype=np.bool_)
 
     def nearest(self, found: Found) -> NDArray[np.int64]:
         """Positions of the ten that are most alike, the most alike first."""

@@ -45,12 +45,12 @@ class Match(NamedTuple):
 
     def at(self, places: slice | NDArray[Any]) -> Match:
         """Return those at some places."""
-        return Match(*(column[places] for column in self))
+        return Match(self.rows[places], self.mirrored[places], self.distances[places], self.values[places])
 
     @classmethod
     def of(cls, parts: Sequence[Match]) -> Match:
         """Return all parts, one after another; at least one."""
-        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return cls(*(_stacked(columns) for columns in zip(*parts, strict=True)))
 
 
 class Candidates(NamedTuple):
@@ -110,7 +110,7 @@ class LikenessSearch:
         starts = range(0, len(queries), _QUERIES)
         parts = [self._block(queries[k : k + _QUERIES], owners, slice(k, k + _QUERIES)) for k in starts]
         if not parts:
-            return {name: Match(*(np.empty(0, kind) for kind in _KINDS)) for name in self.measures}
+            return dict.fromkeys(self.measures, Match(*_empty((0,))))
         return {name: Match.of([part[name] for part in parts]) for name in self.measures}
 
     def _block(self, queries: Images, owners: Owners | None, part: slice) -> dict[str, Match]:
@@ -119,7 +119,7 @@ class LikenessSearch:
         grey = self._shrink(full)
         small = standardise(grey)
         listed = self._shortlist(small, _turned(small), self._small, asked)
-        best = Candidates(*(column[:, :_SSIM] for column in listed))
+        best = Candidates(listed.rows[:, :_SSIM], listed.mirrored[:, :_SSIM], listed.distances[:, :_SSIM])
         found = {
             "correlation": self._match(listed, 1 - listed.distances**2 / 2),
             "ssim": self._ssim(grey, best),
@@ -144,7 +144,7 @@ class LikenessSearch:
         asked: Owners | None,
     ) -> Candidates:
         """The nearest references of each query or its mirror image, by root mean square for pictures."""
-        best = Candidates(*(np.empty((len(plain), 0), kind) for kind in _KINDS[:3]))
+        best = Candidates(*_empty((len(plain), 0))[:3])
         for start in range(0, len(references), _REFERENCES):
             block = references[start : start + _REFERENCES]
             pair = [_squares(queries, block) for queries in (plain, turned)]
@@ -179,8 +179,7 @@ class LikenessSearch:
         there = np.isfinite(listed.distances)
         first = np.argmin(listed.distances, axis=1)[:, None]
         rows, mirrored, nearest, value = (
-            np.take_along_axis(column, first, 1)[:, 0]
-            for column in (listed.rows, listed.mirrored, listed.distances, values)
+            _taken(column, first)[:, 0] for column in (listed.rows, listed.mirrored, listed.distances, values)
         )
         others = there & (self.owners[listed.rows] != self.owners[rows][:, None])
         alone = ~others.any(axis=1)  # a patient fills the list: its other images then stand for others
@@ -191,7 +190,19 @@ class LikenessSearch:
         return Match(rows, mirrored, np.where(there.any(axis=1) & (mean == 0), 1.0, ratios), value)
 
 
-_KINDS: Final = (np.int64, np.bool_, np.float64, np.float64)
+def _empty(shape: tuple[int, ...]) -> list[NDArray[Any]]:
+    """Columns of rows, flags, distances and values."""
+    return [np.empty(shape, kind) for kind in (np.int64, np.bool_, np.float64, np.float64)]
+
+
+def _stacked(columns: Sequence[NDArray[Any]], axis: int = 0) -> NDArray[Any]:
+    whole: NDArray[Any] = np.concatenate(columns, axis=axis)
+    return whole
+
+
+def _taken(column: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
+    taken: NDArray[Any] = np.take_along_axis(column, places, axis=1)
+    return taken
 
 
 def _in_blocks(images: Images, compute: Any) -> NDArray[np.float32]:
@@ -219,9 +230,9 @@ def _smallest(squares: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 def _merge(best: Candidates, more: Candidates) -> Candidates:
-    both = Candidates(*(np.concatenate(pair, axis=1) for pair in zip(best, more, strict=True)))
+    both = Candidates(*(_stacked(pair, 1) for pair in zip(best, more, strict=True)))
     kept = np.argsort(both.distances, axis=1, kind="stable")[:, :SHORTLIST]
-    return Candidates(*(np.take_along_axis(column, kept, 1) for column in both))
+    return Candidates(*(_taken(column, kept) for column in both))
 
 
 def _measured(
@@ -236,7 +247,7 @@ def _measured(
         distances[:, column] = np.sqrt(np.square(left).mean(axis=1))
     distances[np.isinf(listed.distances)] = np.inf
     order = np.lexsort((listed.rows, distances), axis=1)
-    return Candidates(*(np.take_along_axis(column, order, 1) for column in (listed.rows, listed.mirrored, distances)))
+    return Candidates(*(_taken(column, order) for column in (listed.rows, listed.mirrored, distances)))
 
 
 def _pairs(listed: Candidates) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -286,7 +297,8 @@ def rank_levels(images: Images) -> Images:
     levels = np.rint(np.clip(images, 0, 1) * 255).astype(np.int64).reshape(n, -1)
     counts = np.bincount((levels + 256 * np.arange(n)[:, None]).ravel(), minlength=256 * n).reshape(n, 256)
     ranks = ((np.cumsum(counts, axis=1) - counts / 2) / levels.shape[1]).astype(np.float32)
-    return np.take_along_axis(ranks, levels, axis=1).reshape(images.shape)
+    found: Images = np.take_along_axis(ranks, levels, axis=1).reshape(images.shape)
+    return found
 
 
 def ssim(a: Images, b: Images) -> Array:
@@ -304,7 +316,8 @@ def ssim(a: Images, b: Images) -> Array:
     down, across = (_windows(side) for side in a.shape[1:3])
 
     def blurred(images: Images) -> Images:
-        return np.matmul(np.matmul(down, images), across.T)
+        smooth: Images = np.matmul(np.matmul(down, images), across.T)
+        return smooth
 
     mean_a, mean_b = blurred(a), blurred(b)
     spread = blurred(a * a + b * b) - mean_a**2 - mean_b**2
