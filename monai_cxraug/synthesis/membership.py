@@ -38,7 +38,11 @@ ATTACKS: Final = {
     "calibrated": "nearer to a synthetic image than to the real images of other patients (GAN-Leaks, calibrated)",
     "discriminator": "taken for real by the discriminator (LOGAN)",
 }
-_BLIND: Final = "near to the real images of other patients; knows nothing of the generator"
+#: attacks that know nothing of the generator, by name.
+BLIND: Final = {
+    "blind": "near to the real images of other patients; knows nothing of the generator",
+    "average": "near to the mean of all these images; knows nothing of the generator",
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,9 @@ class MembershipAudit:
     is easy to reproduce has small too (section 4.6), and the discriminator's score (Hayes et al., LOGAN, PETS 2019),
     which only who holds the checkpoint can ask for.
 
-    Beside them stands one that is blind: it looks at real images alone. Where it tells members from strangers, these
-    are different kinds of images (another hospital, another view), and an attack that does no better has learnt
-    nothing from the generator.
+    Beside them stand two that are blind: they look at real images alone. Where one tells members from strangers, these
+    are different kinds of images (another hospital, another view, or few patients by chance), and an attack that does
+    no better has learnt nothing from the generator.
 
     Args:
         images: real images, members and strangers, ``[N, side, side]`` or ``[N, side, side, 3]`` in [0, 1].
@@ -143,7 +147,7 @@ class MembershipAudit:
             synthetic: of the generator, ``[M, H, W]`` or ``[M, H, W, 3]`` in [0, 1], at least one.
 
         Returns:
-            Name to ``[N]``; ``blind`` among them.
+            Name to ``[N]``; ``blind`` and ``average`` among them.
 
         Raises:
             InputError: there is no synthetic image.
@@ -154,7 +158,9 @@ class MembershipAudit:
         made = TwinSearch(fitted)(self.images).distances
         owners = np.unique(np.asarray(self.patients, dtype=str), return_inverse=True)[1].astype(np.int64)
         real = TwinSearch(self.images, owners)(self.images, owners).distances
-        scores = {"distance": -made, "calibrated": real - made, "blind": -real}
+        apart = np.square(self.images - self.images.mean(axis=0)).reshape(len(self.images), -1).mean(axis=1)
+        average = -np.sqrt(apart.astype(np.float64))
+        scores = {"distance": -made, "calibrated": real - made, "blind": -real, "average": average}
         return scores | ({} if self.judged is None else {"discriminator": self.judged})
 
     def report(self, synthetic: Images) -> dict[str, Any]:
@@ -171,12 +177,12 @@ class MembershipAudit:
         """
         scores = self.attack(synthetic)
         owners = np.asarray(self.patients, dtype=str)
-        judged = {name: {"looks": ATTACKS.get(name, _BLIND), **self._judge(scores[name])} for name in scores}
+        judged = {name: {"looks": (ATTACKS | BLIND)[name], **self._judge(scores[name])} for name in scores}
         counts = {
             name: {"images": int(side.sum()), "patients": len(set(owners[side].tolist()))}
             for name, side in (("members", self.member), ("strangers", ~self.member))
         }
-        blind = judged.pop("blind")
+        blind = {name: judged.pop(name) for name in BLIND}
         return {
             **self.about,
             **counts,
@@ -185,7 +191,7 @@ class MembershipAudit:
             "false_alarms": FALSE_ALARMS,
             "strangers_allowed": int(FALSE_ALARMS * counts["strangers"]["images"] + 1e-9),
             "attacks": judged,
-            "blind": blind,
+            **blind,
             "verdict": judge(judged, blind),
         }
 
@@ -229,12 +235,13 @@ def find_at(scores: Array, truth: Array, weights: NDArray[Any], alarms: float = 
     return ladder.weigh(np.ascontiguousarray(weights.T, dtype=np.float64)).sensitivities(1 - alarms)
 
 
-def judge(attacks: Mapping[str, Mapping[str, Any]], blind: Mapping[str, Any]) -> str:
-    """Say in words what the attacks came to."""
+def judge(attacks: Mapping[str, Mapping[str, Any]], blind: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say in words what the attacks came to, in the light of those that are blind."""
     succeed = [name for name, one in attacks.items() if one["interval"] is not None and one["interval"][0] > 0.5]
     if not succeed:
         return "no attack made here does better than chance; that proves nothing about other attacks"
-    shifted = blind["interval"] is not None and blind["interval"][0] > 0.5
+    spreads = [one["interval"] for one in blind.values() if one["interval"] is not None]
+    shifted = any(low > 0.5 or high < 0.5 for low, high in spreads)
     doubt = "; but members differ from strangers even without the generator" if shifted else ""
     return f"training images can be told from others: {', '.join(succeed)}{doubt}"
 

@@ -51,6 +51,7 @@ def test_the_scores_are_those_of_the_whole_table() -> None:
     assert_allclose(scores["distance"], -to_fake, rtol=1e-9)
     assert_allclose(scores["blind"], -table.min(axis=1), rtol=1e-9)
     assert_allclose(scores["calibrated"], table.min(axis=1) - to_fake, rtol=1e-9)
+    assert_allclose(scores["average"], -np.sqrt(((real - real.mean(axis=0)) ** 2).mean(axis=1)), rtol=1e-5)
     assert "discriminator" not in scores
 
 
@@ -85,6 +86,7 @@ def test_a_shift_between_the_sides_is_said() -> None:
     report = audit.report(draw(80, 5))
     assert report["attacks"]["distance"]["auroc"] > 0.9
     assert report["blind"]["auroc"] > 0.9
+    assert report["average"]["auroc"] > 0.9
     assert "differ from strangers even without the generator" in report["verdict"]
 
 
