@@ -133,7 +133,7 @@ def _count_decoded(out: Path) -> int:
         return PICTURES
     places = [place for place in (out / ".prepare", out) if (place / "pack.npy").exists()]
     journal = out / ".prepare" / ".pack.progress"
-    lines = journal.read_text(encoding="utf-8").count("\n") - 1 if journal.exists() else 0
+    lines = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0  # this script may have damaged it
     return PICTURES if places and not journal.exists() else max(0, lines)
 
 
