@@ -96,7 +96,7 @@ def test_growth_never_goes_back() -> None:
         {"start_resolution": 6, "resolution": 12},
         {"fade_images": -1},
         {"fade_images": True},
-        {"stable_images": -1},
+        {"stable_images": -1, "total_images": 10_000},
         {"stable_images": 1.5},
         {"resolution": 16.0},
         {"start_resolution": 2},
