@@ -111,7 +111,7 @@ def load_json(path: str | os.PathLike[str]) -> Json:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "file must exist", "nothing there", "check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # a number of 5000 digits and 5000 brackets are JSON too
         raise InputError(path, "must be a readable JSON file", str(error), "mend or remake the file") from None
 
 

@@ -355,7 +355,6 @@ TENSOR_COMMANDS = (
     "enlarge --images DATA --model EVIL --out OUT",
     "enlarge DATA --model EVIL --out OUT",
     "study networks DATA --feature-network EVIL --out OUT --count 1 --steps 1 --size 8",
-    "study networks DATA --feature-network EVIL --feature-source torchvision --out OUT --count 1 --steps 1 --size 8",
     "pacs classify EVIL --url https://localhost:1/dicom-web --query Modality=DX --out OUT --patience 0",
 )
 
