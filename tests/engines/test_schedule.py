@@ -397,7 +397,8 @@ def test_a_resumed_training_walks_as_an_undisturbed_one(
 
 @given(steps=st.integers(1, 10**6), length=st.integers(1, 10**4))
 def test_whole_epochs_have_the_steps_asked_for_or_are_refused(steps: int, length: int) -> None:
-    assert whole_epochs(steps * length, length) == steps
+    epochs = whole_epochs(steps * length, length)
+    assert (epochs, type(epochs)) == (steps, int)
     if steps % length:
         with pytest.raises(ConfigError, match=rf"multiple of epoch_length \({length}\)"):
             whole_epochs(steps, length)
