@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
@@ -222,13 +223,13 @@ class _Growing(_Pictures):
         self.rows = max(rows, default=-1) + 1
         header = json.dumps({"recipe": recipe.key(), "decoders": _decoders()})
         lines = [header, *(json.dumps(record.cells()) for record in self.records.values())]
-        write_text(self.journal, "".join(f"{line}\n" for line in lines))
+        write_text(self.journal, "".join(map(_seal, lines)))
         self.stream = partial.open("r+b")
 
     def _load(self) -> None:
-        # a line that was cut off ends the journal
+        # a line that was cut off, or that the disk has changed, ends the journal
         with suppress(OSError, ValueError, TypeError, KeyError, StopIteration):
-            lines = map(json.loads, self.journal.read_text(encoding="utf-8").split("\n")[:-1])
+            lines = map(_unseal, self.journal.read_text(encoding="utf-8").split("\n")[:-1])
             first = next(lines)
             if first["recipe"] == self.recipe.key():
                 for record in map(Record.parse, lines):
@@ -253,7 +254,7 @@ class _Growing(_Pictures):
             self.stream.flush()
             os.fsync(self.stream.fileno())
             with self.journal.open("a", encoding="utf-8") as journal:
-                journal.write("".join(f"{line}\n" for line in self.unsaved))
+                journal.write("".join(map(_seal, self.unsaved)))
                 journal.flush()
                 os.fsync(journal.fileno())
             self.unsaved = []
@@ -264,6 +265,23 @@ class _Growing(_Pictures):
             self.save()
         finally:
             super().__exit__(*error)
+
+
+def _seal(text: str) -> str:
+    """A line of the journal, with a checksum before it."""
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _unseal(line: str) -> Any:
+    """What :func:`_seal` was given, from JSON.
+
+    Raises:
+        ValueError: the line is not as it was written.
+    """
+    checksum, _, text = line.partition(" ")
+    if checksum != f"{zlib.crc32(text.encode()):08x}":
+        raise ValueError("the checksum differs")
+    return json.loads(text)
 
 
 def _find(stamp: tuple[int, str], name: str, sources: Sequence[_Pictures]) -> _Place:

@@ -155,6 +155,20 @@ def test_a_damaged_journal_starts_afresh(tmp_path: Path, source: Source, journal
     assert is_fresh(source, tmp_path / "out", tmp_path)
 
 
+@pytest.mark.parametrize("word", ["packed", "full range", "4.x", "recipe"])
+def test_a_flipped_bit_in_the_journal_is_not_believed(tmp_path: Path, source: Source, word: str) -> None:
+    """One letter of an outcome, of its tags, of a name or of the header is another one, and the line still reads."""
+    interrupt(source, tmp_path / "out", 6)
+    journal = tmp_path / "out" / ".pack.progress"
+    content = journal.read_bytes()
+    assert word.encode() in content
+    changed = bytearray(content)
+    changed[content.index(word.encode())] ^= 1
+    journal.write_bytes(changed)
+    source.build(tmp_path / "out")
+    assert is_fresh(source, tmp_path / "out", tmp_path)
+
+
 def test_damaged_pictures_are_decoded_again(tmp_path: Path, source: Source) -> None:
     interrupt(source, tmp_path / "out", 6)
     source.read()
