@@ -71,7 +71,8 @@ class Campaign:
         self, job: Job, folder: Path, seed: int, fresh: int = 0, spoil: float = 0.1, warm: bool = True
     ) -> None:
         self.job, self.folder, self.fresh, self.spoil = job, folder, fresh, spoil
-        self.draw, self.tally, self.starts = random.Random(f"{job.name} {seed}"), Tally(), 0
+        self.draw = random.Random(f"{job.name} {seed}")  # nosec B311: draws for a test
+        self.tally, self.starts = Tally(), 0
         self.given = folder / "given"
         self.given.mkdir(parents=True)
         self.job.make(self.given)

@@ -198,7 +198,8 @@ def _coloured(picture: NDArray[Any]) -> bool:
 
 def _require_picture(picture: NDArray[Any], height: int, width: int) -> None:
     if picture.ndim != 2 or not 0 < picture.size <= _MOST_PIXELS:
-        raise InputError("picture", f"must be [H, W] or [H, W, C] with 1 to {_MOST_PIXELS} pixels and at most {_MOST_CHANNELS} channels", picture.shape)
+        rule = f"must be [H, W] or [H, W, C] with 1 to {_MOST_PIXELS} pixels and at most {_MOST_CHANNELS} channels"
+        raise InputError("picture", rule, picture.shape)
     if height < 1 or width < 1:
         raise InputError("size", "must be at least 1", (height, width))
 

@@ -464,8 +464,7 @@ WORDS: Final[dict[str, str]] = {
     "card.version": "소프트웨어",
     "card.date": "날짜",
     "card.kind": "종류",
-    "card.kind.text": "영상에서 소견마다 확률을 내는 합성곱 신경망과, 이를 쓰는 방법에서는 합성 영상의 생성 "
-    "모델.",
+    "card.kind.text": "영상에서 소견마다 확률을 내는 합성곱 신경망과, 이를 쓰는 방법에서는 합성 영상의 생성 모델.",
     "card.findings": "소견",
     "card.budget": "학습 예산",
     "card.licence": "사용 허가",

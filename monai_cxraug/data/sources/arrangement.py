@@ -86,7 +86,7 @@ def _labels(listing: Listing, rows: NDArray[np.int64]) -> Labels:
     names = set(listing.findings)
     order = next((known for known in (NIH_FINDINGS, CHEXPERT_FINDINGS) if names <= set(known)), sorted(names))
     columns = [listing.findings.index(name) for name in order if name in names]
-    return listing.labels[np.ix_(rows, columns)]
+    return listing.labels[np.ix_(rows, np.array(columns, dtype=np.int64))]
 
 
 def _patients(listing: Listing, rows: NDArray[np.int64]) -> Sequence[str]:
