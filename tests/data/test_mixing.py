@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 
 from monai_cxraug.data.additions import repeat_rows
 from monai_cxraug.data.folds import leave_out_fold
-from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.manifest import Manifest, make_columns, read_manifest
 from monai_cxraug.data.mixing import MixedDataset, evaluation_patients, held_out_patients, refuse_seen
 from monai_cxraug.data.samplers import Draw
 from monai_cxraug.data.splits import choose_fraction
@@ -213,6 +213,26 @@ def test_real_images_are_no_synthetic_set(real: Path, tmp_path: Path, make_set, 
     make_set(folder, n=8)
     with refuses(InputError, folder, "synthetic", "real"):
         MixedDataset(real, synthetic=[folder])
+
+
+def test_one_real_image_is_enough_to_refuse_a_set(real: Path, tmp_path: Path, make_synthetic, refuses) -> None:
+    folder = make_synthetic(tmp_path / "set", 3, [])
+    rows = [{"image": f"s{k}", "split": "train", "source": "synthetic" if k else "real"} for k in range(3)]
+    Manifest(make_columns(rows), ("Edema", "Fibrosis", "Mass"), np.ones((3, 3), dtype=np.float32)).write(folder)
+    with refuses(InputError, folder, "synthetic", "real"):
+        MixedDataset(real, synthetic=[folder])
+
+
+def test_synthetic_images_get_the_size_and_contrast_of_real_ones(real: Path, tmp_path: Path, make_synthetic) -> None:
+    folder = make_synthetic(tmp_path / "set", 2, [])
+    images = [
+        MixedDataset(real, size=size, contrast=contrast, synthetic=[folder])[20]["image"]
+        for size in (4, 8)
+        for contrast in (None, "equalise")
+    ]
+    assert [image.shape[-1] for image in images] == [4, 4, 8, 8]
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[2], images[3])
 
 
 def test_a_synthetic_set_must_know_the_findings(real: Path, tmp_path: Path, make_synthetic, refuses) -> None:
