@@ -129,12 +129,13 @@ def _prepare(given: Path, out: Path) -> int:
 
 
 def _count_decoded(out: Path) -> int:
-    if (out / "manifest.json").exists():
-        return PICTURES
-    places = [place for place in (out / ".prepare", out) if (place / "pack.npy").exists()]
+    """Pictures in the journal, or in a whole pack, which is taken over."""
+    for place in (out / ".prepare", out):
+        if all((place / name).exists() for name in ("pack.npy", "pack.json", "files.csv")):
+            return PICTURES
     journal = out / ".prepare" / ".pack.progress"
-    lines = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0  # this script may have damaged it
-    return PICTURES if places and not journal.exists() else max(0, lines)
+    # bytes, since this script may have damaged it
+    return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
 def _prepared(out: Path) -> dict[str, str]:
