@@ -309,7 +309,7 @@ JOBS: Final[Mapping[str, Job]] = {
             kept=_count_sampled,
             products=_sampled,
             state=_drawn,
-            share=1.1,
+            share=1.5,
         ),
         _training("classifier", "chest_xray_classification", _CLASSIFIER),
         Job(
