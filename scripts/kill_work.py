@@ -238,15 +238,15 @@ def _sampled(out: Path) -> dict[str, str]:
 
 def _drawn(out: Path) -> tuple[Path, None]:
     """The images of a set in the making."""
-    return next(iter(sorted(out.glob(".pack.npy.*"))), out / "none"), None
+    return next(iter(sorted(out.glob(".draft.*"))), out / "none"), None
 
 
 def _count_sampled(out: Path) -> int:
-    """The images of a set that can be read; it is there as a whole or not at all."""
+    """The images of a set that can be read, or those of its draft."""
     try:
         return len(Pack(out, read_manifest(out)).array)
     except CxrAugError:
-        return 0
+        return sum(file.stat().st_size for file in out.glob(".draft.*")) // (16**2 + 4)
 
 
 # --- experiment ---

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_cxraug import __version__
 from monai_cxraug.artifacts import atomic_path, locked, write_json
 from monai_cxraug.data.copies import AUDIT_FILE
 from monai_cxraug.data.manifest import Manifest, make_columns
 from monai_cxraug.data.mixing import PROVENANCE_SCHEMA, held_out_patients, refuse_seen
 from monai_cxraug.data.pack import quantise, to_unit, write_info
-from monai_cxraug.errors import ConfigError
+from monai_cxraug.errors import ConfigError, CxrAugError
 from monai_cxraug.networks.weights import Model, find_model, load_model
 from monai_cxraug.synthesis.audit import NO_MANIFEST, MemorisationAudit
+from monai_cxraug.synthesis.draft import Draft
 from monai_cxraug.synthesis.generators import Generator, Images, make_generator, ranges, require_whole
 from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.screening import Panel, Screening, Selection
@@ -62,7 +64,7 @@ class SyntheticSet:
 
     Images go to the disk as they are made, so that memory does not grow with their number. The set appears only when
     all its pictures are there: one that was killed leaves what lay in the folder before, or nothing that can be read,
-    and the same call makes it anew.
+    and a draft, from which the same call goes on.
 
     Args:
         samples: what is drawn; its n is the number of images that are kept.
@@ -148,6 +150,7 @@ class SyntheticSet:
         origin: tuple[dict[str, Any], str],
     ) -> Path:
         _sweep(out)
+        draft = self._draft(out, generator, origin[0])
         coloured = [generator.channels] if generator.channels != 1 else []
         shape = (self.samples.n, *(side.stop - side.start for side in part), *coloured)
         sheet = np.empty((min(self.samples.n, _SHEET_COLUMNS * _SHEET_ROWS), *shape[1:]), dtype=np.uint8)
@@ -156,16 +159,18 @@ class SyntheticSet:
                 descr = np.lib.format.dtype_to_descr(np.dtype(f"uint{self.depth}"))
                 header = {"descr": descr, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(stream, header)
-                for first, images in self._accepted(generator, selection):
+                for first, images in self._accepted(generator, selection, draft):
                     kept = images[:, part[0], part[1]]
-                    stream.write(quantise(kept, self.depth).tobytes())
-                    shown = quantise(kept, 8)
+                    stream.write(kept.tobytes())
+                    shown = kept if self.depth == 8 else quantise(to_unit(kept), 8)
                     sheet[first : first + len(shown)] = shown[: max(0, len(sheet) - first)]
                     if self.png:
                         _write_pngs(out / _PARTIAL, shown, self._names(selection.numbers[first:]))
                 _withdraw(out)
-        except BaseException:
+        except BaseException as error:
             _sweep(out)
+            if isinstance(error, CxrAugError):  # too few were accepted, and would be again
+                draft.remove()
             raise
         if self.png:
             (out / _PARTIAL).rename(out / _PNG)
@@ -178,16 +183,40 @@ class SyntheticSet:
         write_json(out / "provenance.json", PROVENANCE_SCHEMA, provenance)
         _write_contact_sheet(out, sheet)
         table = self._table(generator, selection.numbers, names)
-        return table.write(out, {"generator": provenance["generator"]["sha256"]})
+        written = table.write(out, {"generator": provenance["generator"]["sha256"]})
+        draft.remove()
+        return written
 
-    def _accepted(self, generator: Generator, selection: Selection) -> Iterator[tuple[int, Images]]:
+    def _draft(self, out: Path, generator: Generator, origin: dict[str, Any]) -> Draft:
+        samples = self.samples
+        what = {
+            "version": __version__,
+            "origin": origin,
+            "finding": samples.finding,
+            "seed": samples.seed,
+            "start": samples.start,
+            "made": [str(samples.device), type(samples.inferer).__name__, generator.chunk],
+            "depth": self.depth,
+        }
+        coloured = () if generator.channels == 1 else (generator.channels,)
+        return Draft(out, what, (*generator.size, *coloured), f"uint{self.depth}")
+
+    def _stored(self, draft: Draft, first: int, count: int) -> NDArray[Any]:
+        """Images as they will be stored, but whole; those that a killed run has made are not made again."""
+        place = first - self.samples.start
+        stored = draft.read(place, count)
+        if stored is None:
+            stored = quantise(self.samples.images(first, count), self.depth)
+            draft.write(place, stored)
+        return stored
+
+    def _accepted(self, generator: Generator, selection: Selection, draft: Draft) -> Iterator[tuple[int, NDArray[Any]]]:
         """Rows of the set and their images, some at a time; they are judged as they will be stored, but whole."""
         done = 0
         for first, count in self._ranges(generator, selection):
-            images = self.samples.images(first, count)
+            images = self._stored(draft, first, count)
             if selection.judging or selection.audit is not None:
-                stored = to_unit(quantise(images, self.depth))
-                images = images[selection.choose(first, stored, self.samples.n - done)]
+                images = images[selection.choose(first, to_unit(images), self.samples.n - done)]
             else:
                 selection.accept_all(first, count)
             yield done, images

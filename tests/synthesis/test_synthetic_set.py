@@ -24,7 +24,7 @@ from monai_cxraug.errors import ConfigError, CxrAugError, InputError, LabelError
 from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.weights import load_model, save_model
-from monai_cxraug.synthesis.generators import Generator
+from monai_cxraug.synthesis.generators import Generator, Images
 from monai_cxraug.synthesis.samples import Samples
 from monai_cxraug.synthesis.synthetic_set import SyntheticSet, sample_images
 
@@ -297,7 +297,7 @@ def kill(done, n):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-samples = Samples(sys.argv[1], "Edema", 60, int(sys.argv[3]), device="cpu")
+samples = Samples(sys.argv[1], "Edema", 60, int(sys.argv[3]))
 SyntheticSet(samples, sys.argv[2], progress=kill, png=True).run()
 """
 
@@ -308,13 +308,22 @@ def kill_at(done: int, generator: Path, out: Path, seed: int) -> None:
 
 
 @pytest.mark.e2e
-def test_a_killed_set_is_no_set_and_is_made_anew(make_generator, tmp_path: Path) -> None:
+def test_a_killed_set_is_no_set_and_goes_on(make_generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator, out = make_generator([]), tmp_path / "out"
     kill_at(32, generator, out, 3)
     with pytest.raises(InputError, match="manifest must exist"):
         read_manifest(out)
     assert {file.name for file in out.iterdir() if not file.name.startswith(".")} == set()
+    drawn: list[int] = []
+    made = Samples.images
+
+    def counted(samples: Samples, first: int, count: int) -> Images:
+        drawn.append(first)
+        return made(samples, first, count)
+
+    monkeypatch.setattr(Samples, "images", counted)
     sample(generator, out, n=60, png=True)
+    assert drawn == [32, 48], "the first 32 were there"
     whole = sample(generator, tmp_path / "whole", n=60, png=True).parent
     assert {file.name for file in out.iterdir()} == {*PRODUCTS, "png"}, "no litter"
     for file in [*PRODUCTS, *(f"png/{file.name}" for file in (whole / "png").iterdir())]:
