@@ -32,6 +32,7 @@ COMMANDS = (
     "report",
     "sample",
     "audit",
+    "reidentifier",
     "enlarge",
     "train",
     "predict",
@@ -303,11 +304,13 @@ def test_phantoms_in_a_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_every_example_of_the_help_is_a_command_line(
     calls: list[Call], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from monai_cxraug import config_audit
     from monai_cxraug.data.sources.phantom import layouts
     from monai_cxraug.study import serving
 
     monkeypatch.setattr(resources, "copy_bundles", lambda target: [])
     monkeypatch.setattr(layouts, "write_layout", lambda *arguments: Path())
+    monkeypatch.setattr(config_audit, "audit", lambda files: config_audit.Audit(keys={"run"}))
     for job in (serving.ServeStudy, serving.ExportAnswers):
         monkeypatch.setattr(job, "run", lambda self: Path())
     with pytest.raises(SystemExit):

@@ -38,6 +38,11 @@ class Admission:
     why: str | None
     allowed: bool
 
+    def tell(self) -> None:
+        """Say on standard error where nobody knows of copies."""
+        if self.verdict is None:
+            announce(f"{self.folder}: not audited for copies of training images ({self.why}); cxraug audit does it")
+
     def record(self) -> dict[str, Any]:
         """Return it as plain values, without this machine's folders."""
         audited = {"verdict": self.verdict} if self.why is None else {"not run": self.why}
@@ -69,7 +74,7 @@ def admit(folder: Path, provenance: Mapping[str, Any], allow_copies: bool, unaud
         folder: of the set.
         provenance: content of its ``provenance.json``.
         allow_copies: let it through in any case, and record that.
-        unaudited: whether a set without an audit may pass; then it is said on standard error.
+        unaudited: whether a set without an audit may pass; :meth:`Admission.tell` then says it.
 
     Raises:
         StateError: the audit found copies, or there is no audit and there must be one.
@@ -85,6 +90,4 @@ def admit(folder: Path, provenance: Mapping[str, Any], allow_copies: bool, unaud
             raise StateError(folder, f"{rule}; its audit must say so", f"no audit ({why})", _AUDIT)
         found = f"{audit.get('near')} of {audit.get('images')} near one, {audit.get('copies')} of them surely copies"
         raise StateError(folder, rule, found, _MEND)
-    if verdict is None:
-        announce(f"{folder}: not audited for copies of training images ({why}); cxraug audit does it")
     return Admission(folder, verdict, None if verdict is not None else str(why), refused)

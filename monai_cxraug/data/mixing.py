@@ -134,6 +134,8 @@ class MixedDataset(PackDataset):
         self._refuse_majority(allow_synthetic_majority)
         self._ends = list(np.cumsum([len(part) for part in self.parts]))
         self.data = list(range(self._ends[-1]))
+        for admission in self._admitted:  # what is refused is refused in one line, and nothing else said
+            admission.tell()
 
     def locate(self, index: int) -> tuple[PackRows, int]:
         """Return the part that holds the index-th sample, and the position in it."""

@@ -207,6 +207,7 @@ class ExportSet:
         made = SyntheticSet.read(self.path)
         admission = admit(made.manifest.path.parent, made.provenance, self.allow_copies, unaudited=False)
         self._refuse_other(made)
+        admission.tell()
         self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out / _LOCK):
             sweep(self.out)

@@ -149,8 +149,9 @@ def test_global_model_becomes_a_model_file(sites: list[Path], tmp_path: Path) ->
 
 
 def test_a_simulation_must_have_run(sites: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = str(write(sites, tmp_path / "job"))
     with pytest.raises(SystemExit) as stop:
-        COLLECTING.main([str(write(sites, tmp_path / "job")), str(tmp_path), "--out", str(tmp_path / "model.pt")])
+        COLLECTING.main([job, str(tmp_path), "--out", str(tmp_path / "model.pt"), "--trust"])
     assert stop.value.code == 2
     assert "run the simulator first" in capsys.readouterr().err
 

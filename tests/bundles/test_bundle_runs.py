@@ -130,7 +130,7 @@ INFOGAN = Bundle(
 EACH = pytest.mark.parametrize(
     "bundle", [CLASSIFIER, GENERATOR, DISTORTER, RESOLVER, INFOGAN], ids=lambda bundle: bundle.name
 )
-#: several processes a bundle: two bundles at every change, the others with the slow tests.
+#: what takes half a minute a bundle: two bundles at every change, the others with the slow tests.
 EACH_TWO_FAST = pytest.mark.parametrize(
     "bundle",
     [CLASSIFIER, GENERATOR, *(pytest.param(one, marks=pytest.mark.slow) for one in (DISTORTER, RESOLVER, INFOGAN))],
@@ -159,7 +159,7 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     return written
 
 
-@EACH
+@EACH_TWO_FAST
 def test_every_stage_runs_by_monai(bundle: Bundle, start: Start, manifest: Path, tmp_path: Path) -> None:
     out, samples = tmp_path / "out", tmp_path / "inference"
     size = {"size": 32} if bundle is CLASSIFIER else {}
@@ -275,7 +275,7 @@ def wait_for_new(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-@EACH
+@EACH_TWO_FAST
 def test_training_is_watched_repeated_and_guarded(bundle: Bundle, manifest: Path, tmp_path: Path) -> None:
     train(bundle, tmp_path, manifest)
     check_events(bundle, tmp_path / "tensorboard")

@@ -26,7 +26,14 @@ def train(manifest: Path, out: Path, *overlays: str, **settings: Any) -> Path:
     return out
 
 
-@pytest.mark.parametrize("remedy", [name for name in REMEDIES if name != "loss_logit_adjusted"])
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("loss_alpha", "loss_ldam", "sampling_over")))
+        for name in REMEDIES
+        if name != "loss_logit_adjusted"
+    ],
+)
 def test_a_remedy_trains_another_network_than_none(manifest: Path, tmp_path: Path, remedy: str) -> None:
     weights = []
     for overlays in ((), (remedy,)):

@@ -43,7 +43,9 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(Resume, "_epoch_completed", saved_and_killed)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(
+    "overlay", [pytest.param(one, marks=[pytest.mark.slow] * (one != "schedule_crt")) for one in OVERLAYS]
+)
 def test_a_kill_at_any_step_changes_nothing(manifest: Path, tmp_path: Path, monkeypatch, overlay: str) -> None:
     settings = {**SMALL, "steps": 5, "synthetic": [str(synthetic_set(tmp_path / "set"))]}
     whole = train(manifest, tmp_path / "whole", overlay, **settings) / "model.pt"

@@ -271,6 +271,7 @@ def step_by_halves(manifest: Path, extra: Path) -> dict[str, Tensor]:
     return stepped
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused_once_for_all(start: Start, manifest: Path, tmp_path: Path) -> None:
     extra = overlay(tmp_path, {**CLASSIFIER, "batch_size": 7})
     text = finish(start(command("chest_xray_classification", extra, manifest, tmp_path / "two", 2)), 1)

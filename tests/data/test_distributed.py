@@ -88,7 +88,7 @@ def run(
     return [(json.loads(first), json.loads(second)) for first, second in lines]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["over", pytest.param("balanced", marks=pytest.mark.slow)])
 def test_two_processes_draw_and_learn_as_one(kind: str, make_set: MakeSet, tmp_path: Path) -> None:
     manifest = make_set(tmp_path / "set", n=40)
     found = run(manifest, kind, tmp_path)

@@ -141,6 +141,7 @@ def survive_a_kill_at(case: Case, out: Path, step: int, update: bool) -> None:
     assert {file.name for file in out.iterdir()} == set(ARTIFACTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [False, True])
 def test_killed_at_some_steps(tmp_path: Path, case: Case, update: bool) -> None:
     steps = case.update_steps if update else case.first_steps

@@ -108,7 +108,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 @pytest.mark.usefixtures("_one_thread")
 def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path) -> None:

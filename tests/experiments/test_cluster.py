@@ -65,6 +65,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(run: Path, tmp_path:
     assert all(line.endswith("done before") for line in lines)
 
 
+@pytest.mark.slow
 def test_an_error_on_a_worker_is_the_same_one_line(tmp_path: Path) -> None:
     experiment = make_experiment(document(budget={"threads": 1, "generator": {"fade_images": -1}}), "x")
     with _cluster() as cluster, pytest.raises(ConfigError, match="fade_images") as caught:

@@ -71,7 +71,7 @@ def test_a_smoke_run_trains_what_is_declared(
 @pytest.mark.parametrize(
     ("name", "controls", "source", "architecture"),
     [
-        ("system_a_nih_pggan", "controls_screened", "nih", "efficientnet_b1"),
+        pytest.param("system_a_nih_pggan", "controls_screened", "nih", "efficientnet_b1", marks=pytest.mark.slow),
         pytest.param(
             "system_b_chexpert_filters", "controls_filtered", "chexpert", "densenet121", marks=pytest.mark.slow
         ),

@@ -14,7 +14,7 @@ from monai_cxraug.networks.classifiers import ARCHITECTURES, Classifier
 from monai_cxraug.networks.export import export_onnx
 
 #: the bundle's own is exported at every change with the bundle.
-LARGE = ("densenet121", "vgg16")
+LARGE = ("densenet121", "efficientnet_b1", "vgg16")
 FAST_AND_SLOW = [pytest.param(one, marks=[pytest.mark.slow] * (one in LARGE)) for one in ARCHITECTURES]
 
 

@@ -36,7 +36,9 @@ def test_planted_memorisers_are_caught_and_honest_generators_pass(phantoms: tupl
     planted = [row for row in rows if row["kind"] == "memoriser" and row["change"] in slight]
     assert len(planted) == 6
     assert sum(row["near"] for row in planted) >= 0.95 * sum(row["images"] for row in planted)
-    assert {row["verdict"] for row in rows if row["kind"] == "memoriser"} == {"copies of training images"}
+    assert {row["verdict"] for row in planted} == {"copies of training images"}
+    # of a few hundred phantoms, copies with several changes at once are found too seldom to be sure; none passes
+    assert "no sign of copies" not in {row["verdict"] for row in rows if row["kind"] == "memoriser"}
     honest = [row for row in rows if row["kind"] == "honest"]
     assert sum(row["near"] for row in honest) <= 0.05 * sum(row["images"] for row in honest)
     assert "copies of training images" not in {row["verdict"] for row in honest}

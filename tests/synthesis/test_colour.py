@@ -124,11 +124,11 @@ def test_another_hue_is_no_copy(real: Path) -> None:
     assert isinstance(audit, MemorisationAudit)
     assert audit.images.shape == (20, SIDE, SIDE, 3)
     copies = audit.images[3:6, :, ::-1]
-    found = audit.find(copies)
+    found = audit.find(copies).pixels
     assert_array_equal(found.rows, [3, 4, 5])
     assert found.mirrored.all()
     assert_allclose(found.distances, 0, atol=1e-7)
-    assert (audit.find(copies[..., ::-1]).distances > 0.3).all()
+    assert (audit.find(copies[..., ::-1]).pixels.distances > 0.3).all()
 
 
 def test_copies_in_a_set_are_found_and_drawn(generator: Path, real: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_study_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
     trials = [dataclasses.replace(study.trials[0], first="../../secret"), *study.trials[1:]]
     info = {name: study.info[name] for name in ("title", "seed", "tasks", "size", "display_ms", "gap_ms")}
     Study.write(study.folder, info, trials)
-    with pytest.raises(StateError, match="letters and digits"):
+    with pytest.raises(InputError, match="must lead below the folder"):
         ServeStudy(study.folder, tmp_path / "answers").run()
 
 
