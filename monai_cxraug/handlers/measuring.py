@@ -1,6 +1,6 @@
 """A process of low priority and one thread that measures snapshots of a training, and the training's end of it.
 
-``python -m monai_cxraug.handlers.measuring FOLDER`` reads a pickled function from standard input, then a name a line:
+``python -m monai_cxraug.handlers.measuring FOLDER [PATH ...]`` appends the paths to those of Python's, reads a pickled function from standard input, then a name a line:
 it calls the function with the content of ``NAME.pt`` and writes what it gave to ``NAME.json``. It ends when standard
 input does, so it never outlives the training, in whatever way that ends.
 """
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -41,11 +41,14 @@ class MeasuringProcess:
         environment = {
             **os.environ,
             **dict.fromkeys(_THREAD_VARIABLES, "1"),
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
+        # an interactive training finds modules in its working folder: so does the process, but after all others, since a
+        # file there may bear the name of a module of Python
+        last = [os.getcwd()] if "" in sys.path else []
         with (folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(folder)],
+                [sys.executable, "-P", "-m", __name__, str(folder), *last],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -88,8 +91,9 @@ class MeasuringProcess:
 # --- inside the process ---
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, paths: Sequence[str] = ()) -> None:
     """Measure until standard input ends."""
+    sys.path.extend(paths)
     if hasattr(os, "nice"):
         os.nice(_NICEST)
     stream = sys.stdin.buffer
@@ -126,4 +130,4 @@ def _measure(measure: Measure, folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

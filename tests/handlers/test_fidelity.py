@@ -133,12 +133,15 @@ def total_of(module: torch.nn.Module) -> float:
     return sum(float(tensor.sum()) for tensor in module.state_dict().values())
 
 
+@pytest.mark.parametrize("interactive", [False, True])
 def test_figures_of_the_averaged_weights_come_back_from_one_process_of_low_priority(
-    tmp_path: Path, measures, monkeypatch
+    tmp_path: Path, measures, monkeypatch, interactive: bool
 ) -> None:
     written: list[tuple[str, float, int]] = []
     writer = SimpleNamespace(add_scalar=lambda *what: written.append(what))
     monkeypatch.chdir(tmp_path)
+    others = [path for path in sys.path if path]
+    monkeypatch.setattr(sys, "path", ["", *others] if interactive else others)  # as `python -c` and `python file` have it
     (tmp_path / "queue.py").write_text("raise SystemExit('a file of the working directory was imported')")
     log = FidelityLog(tmp_path / "out" / "fidelity.csv", measures(), every=24, writer=writer, wait=60)
     totals: dict[int, float] = {}
