@@ -29,9 +29,9 @@ class Making:
     """How the synthetic images of an arm are made.
 
     Args:
-        origin: one of :data:`GENERATORS`, a generator for each finding and seed; ``filtered_gan``: a PGGAN that is
-            trained on the training images and their filtered copies; ``external``: images made elsewhere, which the
-            experiment file names.
+        origin: one of :data:`GENERATORS`, a generator for each finding and seed, but :data:`CONDITIONAL`, which is one
+            for all findings; ``filtered_gan``: a PGGAN that is trained on the training images and their filtered
+            copies; ``external``: images made elsewhere, which the experiment file names.
         screened: whether judges reject some of them; see :class:`~monai_cxraug.experiments.experiment.Screening`.
     """
 
@@ -81,8 +81,10 @@ def _synthetic(additions: Additions) -> dict[str, Any]:
     return {"synthetic": list(additions.synthetic)}
 
 
+#: origin whose one generator learns from every training image and is told what to show.
+CONDITIONAL: Final = "conditional_gan"
 #: origins whose images a generator of ours makes, trained on the training images alone; the first is the PGGAN.
-GENERATORS: Final = ("gan", "infogan", "dcgan", "fastgan")
+GENERATORS: Final = ("gan", "infogan", "dcgan", "fastgan", CONDITIONAL)
 
 
 ARMS: dict[str, Arm] = {
@@ -122,6 +124,7 @@ ARMS: dict[str, Arm] = {
             "infogan": "an InfoGAN, which learns codes for what varies",
             "dcgan": "a DCGAN",
             "fastgan": "a GAN for few images, as FastGAN is",
+            CONDITIONAL: "one PGGAN for all findings, trained on every image and told what to show",
         }.items()
     },
     "filtered_gan": Arm(

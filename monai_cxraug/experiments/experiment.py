@@ -21,7 +21,7 @@ Count = int | str
 #: every real image, for a count.
 ALL: Final = "all"
 #: keys that are left out of a document where they say nothing, so that files of older experiments stay as they are.
-_LATER: Final = {"budget": ("generators",), "endpoint": ("real",), "published": ("real", "accuracy")}
+_LATER: Final = {"budget": ("generators", "generator_recipe"), "endpoint": ("real",), "published": ("real", "accuracy")}
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,10 @@ class Budget:
         recipe: overlay of the classifier bundle that every cell trains with, such as ``recipe_sgd``; None for none.
         threads: CPU threads of every stage, pinned because sums depend on how they are divided.
         replicates: bootstrap replicates of every interval.
-        generators: ``gan``, ``infogan``, ``dcgan`` or ``fastgan`` to settings of its training; those of ``gan`` take
-            the place of ``generator``'s.
+        generators: ``gan``, ``infogan``, ``dcgan``, ``fastgan`` or ``conditional_gan`` to settings of its training;
+            those of ``gan`` and ``conditional_gan`` take the place of ``generator``'s.
+        generator_recipe: overlay of the generator bundle that every PGGAN trains with, such as
+            ``recipe_nonsaturating``; None for none.
     """
 
     generator: Mapping[str, Any] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Budget:
     threads: int = 2
     replicates: int = 2000
     generators: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    generator_recipe: str | None = None
 
 
 @dataclass(frozen=True)

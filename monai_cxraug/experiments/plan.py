@@ -24,7 +24,7 @@ FILTERED: Final = "filtered"
 
 @dataclass(frozen=True)
 class GeneratorPlan:
-    """One generator: a finding, on a fraction of the training patients, with a seed.
+    """One generator: a finding, on a fraction of the training patients, with a seed; no finding stands for all classes.
 
     ``filtered``: on filtered copies too. ``images`` counts what it is trained on; 0 where an older plan does not say.
     ``limit`` is the number of real images of the finding that stay, in a grid over such numbers; the fraction is then

@@ -12,7 +12,7 @@ from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.mixing import evaluation_patients
 from monai_cxraug.data.pseudonyms import refuse_different_salts
 from monai_cxraug.errors import ConfigError, InputError, LeakageError
-from monai_cxraug.experiments.arms import GENERATORS, Making, find_arm
+from monai_cxraug.experiments.arms import CONDITIONAL, GENERATORS, Making, find_arm
 from monai_cxraug.experiments.axis import Scale, place_counts, top_up_total
 from monai_cxraug.experiments.experiment import ALL, Experiment
 from monai_cxraug.experiments.plan import (
@@ -80,7 +80,7 @@ class _Corner:
 
     ``fraction`` of the patients and ``seed``; in a grid over numbers of real images, ``limit``, and ``total``, up to
     which a finding is filled up. ``positives`` counts the images of each studied finding, ``known`` those with and
-    without each class.
+    without each class, ``images`` all of them.
     """
 
     fraction: float
@@ -90,6 +90,7 @@ class _Corner:
     limit: Mapping[str, int]
     total: int | None
     name: str
+    images: int
 
     @classmethod
     def of(cls, experiment: Experiment, scale: Scale | None, rows: PackRows, fraction: float, seed: int) -> _Corner:
@@ -101,11 +102,11 @@ class _Corner:
                 if not count:
                     rule = f"at least one image must be positive for {finding!r}"
                     raise InputError(part.manifest.path, rule, "none", "check split and labels")
-            return cls(fraction, seed, counts, positives, {}, None, f"f{fraction:g}")
+            return cls(fraction, seed, counts, positives, {}, None, f"f{fraction:g}", len(part))
         limit, total = scale.limit(fraction), top_up_total(experiment.top_up, scale.total)
         positives = {scale.finding: dict(scale.images)[fraction]}
-        counts = _count(rows.part(1.0, seed, limit))
-        return cls(fraction, seed, counts, positives, limit, total, scale.name(fraction))
+        part = rows.part(1.0, seed, limit)
+        return cls(fraction, seed, _count(part), positives, limit, total, scale.name(fraction), len(part))
 
     @property
     def described(self) -> str:
@@ -161,8 +162,10 @@ class _Listing:
 
     def _add_generator(self, finding: str, corner: _Corner, origin: str) -> str:
         filtered = origin == "filtered_gan"
-        stem = _id("-".join([finding, *_origin(origin)]), corner, None)
-        images = corner.positives[finding] * (1 + len(self.shop.experiment.filters) * filtered)
+        finding = "" if origin == CONDITIONAL else finding
+        stem = _id("-".join([*filter(None, [finding]), *_origin(origin)]), corner, None)
+        learnt = corner.positives[finding] if finding else corner.images
+        images = learnt * (1 + len(self.shop.experiment.filters) * filtered)
         network = origin if origin in GENERATORS else GENERATORS[0]
         one = GeneratorPlan(
             stem, finding, corner.fraction, corner.seed, filtered, images, limit=corner.limit, origin=network

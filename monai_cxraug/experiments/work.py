@@ -12,7 +12,7 @@ from monai_cxraug import __version__
 from monai_cxraug.artifacts import content_hash, file_hash, load_json
 from monai_cxraug.bundle_config import bundle_file
 from monai_cxraug.errors import ConfigError, nearest
-from monai_cxraug.experiments.arms import Additions, Arm, find_arm
+from monai_cxraug.experiments.arms import CONDITIONAL, Additions, Arm, find_arm
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, require_mapping
 from monai_cxraug.experiments.plan import FILTERED, CellPlan, GeneratorPlan, JudgePlan, SyntheticPlan, read_data_hash
 
@@ -23,11 +23,12 @@ GENERATOR_BUNDLES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "infogan": ("image_infogan", ()),
     "dcgan": ("image_infogan", ("dcgan",)),
     "fastgan": ("image_infogan", ("fastgan",)),
+    CONDITIONAL: ("chest_xray_pggan", ()),
 }
 #: keys of a training configuration that the runner sets, so that a budget may not.
 _OWN_KEYS: Final = {
-    "bundle_root", "output_dir", "manifest", "finding", "findings", "split", "where", "size", "resolution", "fraction",
-    "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels", "left_out_fold",
+    "bundle_root", "output_dir", "manifest", "finding", "condition", "findings", "split", "where", "size", "resolution",
+    "fraction", "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels", "left_out_fold",
     "held_out", "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after",
     "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up", "allow_copies",
 }  # fmt: skip
@@ -71,14 +72,16 @@ class Workshop:
         """Training of a generator; where there are fewer images than a batch has, the batch is smaller."""
         train, budget = self.experiment.data.train, self.experiment.budget
         bundle, overlays = GENERATOR_BUNDLES[one.origin]
-        general = budget.generator if one.origin == "gan" else {}
+        general: Settings = {}
+        if bundle == GENERATOR_BUNDLES["gan"][0]:
+            general, overlays = budget.generator, (*overlays, *_given(budget.generator_recipe))
         declared = {**general, **budget.generators.get(one.origin, {})}
         batch = {**bundle_settings(bundle, overlays), **declared}["batch_size"]
         settings = {
             **declared,
             **({"batch_size": one.images} if isinstance(batch, int) and 0 < one.images < batch else {}),
             **_chosen(train),
-            "finding": one.finding,
+            **({"finding": one.finding} if one.finding else {"condition": list(self.classes)}),
             **self._part(one),
             "seed": one.seed,
             "resolution": train.size,
@@ -136,8 +139,7 @@ class Workshop:
 
     @property
     def _recipe(self) -> tuple[str, ...]:
-        recipe = self.experiment.budget.recipe
-        return (recipe,) if recipe else ()
+        return _given(self.experiment.budget.recipe)
 
     @property
     def _smoke(self) -> tuple[str, ...]:
@@ -232,9 +234,19 @@ def check_budget(experiment: Experiment) -> None:
             raise ConfigError(f"budget.generators key {origin!r}", "unknown generator", repr(origin), hint)
         require_mapping(settings, f"budget.generators key {origin!r}")
         _require_settings(settings, f"budget.generators.{origin}", bundle_settings(*GENERATOR_BUNDLES[origin]))
-    recipes = [path.stem for path in bundle_file(CLASSIFIER_BUNDLE, "train").parent.glob("recipe_*.json")]
-    if (recipe := experiment.budget.recipe) is not None and recipe not in recipes:
-        raise ConfigError("budget.recipe", "unknown recipe", repr(recipe), nearest(str(recipe), recipes))
+    _require_recipe("budget.recipe", budget.recipe, CLASSIFIER_BUNDLE)
+    _require_recipe("budget.generator_recipe", budget.generator_recipe, GENERATOR_BUNDLES["gan"][0])
+
+
+def _require_recipe(where: str, recipe: str | None, bundle: str) -> None:
+    names = (path.stem for path in bundle_file(bundle, "train").parent.glob("*.json"))
+    known = sorted(name for name in names if name.startswith("recipe_") or name == "few_images")
+    if recipe is not None and recipe not in known:
+        raise ConfigError(where, "unknown recipe", repr(recipe), nearest(str(recipe), known))
+
+
+def _given(recipe: str | None) -> tuple[str, ...]:
+    return (recipe,) if recipe else ()
 
 
 def check_sides(experiment: Experiment) -> None:
@@ -249,7 +261,7 @@ def check_sides(experiment: Experiment) -> None:
         making = find_arm(arm).making
         if making is None or making.origin == "external":
             continue
-        doubling = making.origin in ("gan", "filtered_gan")
+        doubling = making.origin in ("gan", "filtered_gan", CONDITIONAL)
         if side < 4 or odd > (1 if doubling else 7):
             rule = f"must be a power of two for arm {arm!r}"
             if not doubling:

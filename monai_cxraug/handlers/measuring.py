@@ -1,8 +1,9 @@
 """A process of low priority and one thread that measures snapshots of a training, and the training's end of it.
 
-``python -m monai_cxraug.handlers.measuring FOLDER [PATH ...]`` appends the paths to those of Python's, reads a pickled function from standard input, then a name a line:
-it calls the function with the content of ``NAME.pt`` and writes what it gave to ``NAME.json``. It ends when standard
-input does, so it never outlives the training, in whatever way that ends.
+``python -m monai_cxraug.handlers.measuring FOLDER [PATH ...]`` appends the paths to those that Python searches, reads a
+pickled function from standard input, then a name a line: it calls the function with the content of ``NAME.pt`` and
+writes what it gave to ``NAME.json``. It ends when standard input does, so it never outlives the training, in whatever
+way that ends.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class MeasuringProcess:
             **dict.fromkeys(_THREAD_VARIABLES, "1"),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
-        # an interactive training finds modules in its working folder: so does the process, but after all others, since a
-        # file there may bear the name of a module of Python
+        # an interactive training finds modules in its working folder: so does the process, but after all others, since
+        # a file there may bear the name of a module of Python
         last = [os.getcwd()] if "" in sys.path else []
         with (folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(

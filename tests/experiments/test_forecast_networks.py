@@ -10,7 +10,7 @@ import pytest
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.engines.schedule import infogan_schedule
 from monai_cxraug.experiments import forecast as forecasting
-from monai_cxraug.experiments.arms import GENERATORS
+from monai_cxraug.experiments.arms import CONDITIONAL, GENERATORS
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.forecast import forecast
 from monai_cxraug.experiments.plan import GeneratorPlan, Plan
@@ -39,7 +39,7 @@ def test_a_length_that_is_left_open_follows_from_the_images(images: int) -> None
 
 
 def test_every_network_is_rehearsed_for_itself(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speed = {"gan": 1.0, "infogan": 10.0, "dcgan": 100.0, "fastgan": 1000.0}
+    speed = {name: 10.0**k for k, name in enumerate(GENERATORS)}
     rehearsed: list[Any] = []
 
     def rehearse(hand: Hand, one: Any) -> Any:
@@ -69,7 +69,7 @@ def test_a_rehearsal_trains_a_little(plan: Plan, tmp_path: Path, monkeypatch: py
 
     def watch(self: Hand, one: Any, folder: Path, changes: Any) -> Any:
         asked.append(dict(changes))
-        small = {"latent_size": 8} | ({"fmap_max": 8} if origin == "gan" else {"width": 4})
+        small = {"latent_size": 8} | ({"fmap_max": 8} if origin in ("gan", CONDITIONAL) else {"width": 4})
         return train(self, one, folder, {**changes, **small})
 
     monkeypatch.setattr(Hand, "train", watch)
@@ -77,7 +77,8 @@ def test_a_rehearsal_trains_a_little(plan: Plan, tmp_path: Path, monkeypatch: py
     pace = forecasting._rehearse(Hand(plan, tmp_path), first)
     assert pace.begin >= 0
     assert pace.image >= 0
-    assert (asked[1]["total_images"] - asked[0]["total_images"]) == 5  # one batch of all images more
+    batch = 16 if origin == CONDITIONAL else 5  # the bundle's, where there are more images than that
+    assert (asked[1]["total_images"] - asked[0]["total_images"]) == batch
     assert not list(tmp_path.iterdir())
 
 

@@ -11,9 +11,9 @@ from monai_cxraug import bundle_config
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import ConfigError, CxrAugError, LabelError, LeakageError, StateError
 from monai_cxraug.experiments.experiment import make_experiment
-from monai_cxraug.experiments.plan import Plan, read_plan
+from monai_cxraug.experiments.plan import GeneratorPlan, Plan, read_plan
 from monai_cxraug.experiments.planning import make_plan
-from monai_cxraug.experiments.work import Workshop
+from monai_cxraug.experiments.work import Workshop, check_budget
 from monai_cxraug.resources import copy_bundles
 from tests.experiments.conftest import document
 
@@ -141,6 +141,36 @@ def test_changing_one_arm_renames_its_cells_alone(phantom_manifest: Path) -> Non
 def test_whatever_decides_a_cell_is_in_its_name(phantom_manifest: Path, changes: dict[str, object]) -> None:
     before, after = _ids(_plan(phantom_manifest)), _ids(_plan(phantom_manifest, **changes))
     assert not any(before[arm] & after[arm] for arm in before)
+
+
+def test_a_recipe_of_generators_is_for_every_pggan_and_in_their_names(phantom_manifest: Path) -> None:
+    arms = {"arms": ["plain", "gan", "conditional_gan", "dcgan"], "endpoint": {"arm": "gan", "reference": "plain"}}
+    before = _ids(_plan(phantom_manifest, **arms))
+    budget = {"replicates": 200, "threads": 1, "generator_recipe": "recipe_nonsaturating"}
+    after = _ids(_plan(phantom_manifest, **arms, budget=budget))
+    assert [arm for arm in before if not before[arm] & after[arm]] == ["gan", "conditional_gan"]
+    shop = Workshop(make_experiment(document(**arms, budget=budget), "x"), {}, ["Cardiomegaly", "Effusion"])
+    overlays = {name: shop.generator(GeneratorPlan("g", "", 1.0, 0, origin=name)).overlays for name in ("gan", "dcgan")}
+    assert overlays == {"gan": ("recipe_nonsaturating",), "dcgan": ("dcgan",)}
+    unknown = make_experiment(document(budget={**budget, "generator_recipe": "recipe_nonsaturated"}), "x")
+    with pytest.raises(
+        ConfigError, match=r"budget\.generator_recipe: unknown recipe; found 'recipe_nonsaturated'; did"
+    ):
+        check_budget(unknown)
+
+
+def test_one_conditional_generator_serves_every_finding_of_a_seed(phantom_manifest: Path) -> None:
+    arms = ["plain", "conditional_gan", "conditional_gan+label_shuffled", "conditional_gan+pretrained"]
+    plan = _plan(phantom_manifest, arms=arms, endpoint={"arm": "conditional_gan", "reference": "plain"})
+    whole = int((read_manifest(phantom_manifest)["split"] == "train").sum())
+    assert [(one.finding, one.seed, one.images) for one in plan.generators] == [("", 0, whole), ("", 1, whole)]
+    made = {one.id: one for one in plan.synthetic}
+    assert sorted((one.finding, one.seed) for one in made.values()) == [
+        ("Cardiomegaly", 0), ("Cardiomegaly", 1), ("Effusion", 0), ("Effusion", 1)
+    ]  # fmt: skip
+    for cell in plan.cells:
+        used = {made[name].generator for name in cell.synthetic}
+        assert used == ({one.id for one in plan.generators if one.seed == cell.seed} if cell.arm != "plain" else set())
 
 
 def test_an_edited_overlay_renames_the_cells_that_use_it(

@@ -14,7 +14,15 @@ from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.data.request import list_source
 from monai_cxraug.errors import ConfigError
-from monai_cxraug.experiments.arms import CONTROLS, GENERATORS, Additions, Making, find_arm, missing_controls
+from monai_cxraug.experiments.arms import (
+    CONDITIONAL,
+    CONTROLS,
+    GENERATORS,
+    Additions,
+    Making,
+    find_arm,
+    missing_controls,
+)
 from monai_cxraug.experiments.axis import Scale, place_counts
 from monai_cxraug.experiments.declaration import load_experiment
 from monai_cxraug.experiments.declared import record_endpoint
@@ -353,9 +361,15 @@ def test_each_network_has_its_bundle_its_overlay_and_its_budget(phantom_manifest
     )
     assert all(path.is_file() for path in work.files)
     assert work.settings["total_images"] == 500 + GENERATORS.index(origin)
-    assert work.settings.get("latent_size") == (16 if origin == "gan" else None)
+    pggan = origin in ("gan", CONDITIONAL)
+    assert work.settings.get("latent_size") == (16 if pggan else None)
     assert work.settings["resolution"] == 32
-    assert work.settings.get("batch_size", 5) <= 5  # there are 5 images
+    if origin == CONDITIONAL:  # of every class, by all images: a batch is as large as the bundle says
+        assert (work.settings["condition"], work.settings.get("finding")) == (list(plan.classes), None)
+        assert "batch_size" not in work.settings
+    else:
+        assert (work.settings["finding"], work.settings.get("condition")) == (FINDING, None)
+        assert work.settings.get("batch_size", 5) <= 5  # there are 5 images
 
 
 @pytest.mark.parametrize(
