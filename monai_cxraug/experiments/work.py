@@ -28,9 +28,9 @@ GENERATOR_BUNDLES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 #: keys of a training configuration that the runner sets, so that a budget may not.
 _OWN_KEYS: Final = {
     "bundle_root", "output_dir", "manifest", "finding", "condition", "findings", "split", "where", "size", "resolution",
-    "fraction", "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels", "left_out_fold",
-    "held_out", "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup", "switch_after",
-    "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up", "allow_copies",
+    "fraction", "fraction_seed", "seed", "synthetic", "duplicates", "filtered", "filters", "shuffle_labels",
+    "left_out_fold", "held_out", "allow_synthetic_majority", "fingerprint", "threads", "keep_checkpoint", "mixup",
+    "switch_after", "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up", "allow_copies",
 }  # fmt: skip
 
 Settings = Mapping[str, Any]
