@@ -28,7 +28,8 @@ EXAMPLES: Final = {
   cxraug report runs/demo
   cxraug report runs/demo --language ko""",
     "evaluate": """\
-  cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other""",
+  cxraug evaluate runs/demo --manifest data/other/manifest.csv --split test --out runs/demo_other
+  cxraug evaluate bundles/chest_xray_classification --manifest data/other/manifest.csv --out runs/shipped_other""",
     "calibrate": """\
   cxraug calibrate runs/demo/cells/plain-f1-s0 --manifest data/ours/manifest.csv
   cxraug calibrate model.pt --manifest data/ours/manifest.csv --rule sensitivity=0.95""",

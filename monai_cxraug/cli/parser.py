@@ -189,8 +189,10 @@ def _add_plan(commands: Any) -> None:
 
 
 def _add_evaluate(commands: Any) -> None:
-    evaluate = _add(commands, "evaluate", "ask every cell of a run about images never seen before", jobs.evaluate)
-    evaluate.add_argument("run_folder", metavar="RUN", help="folder of a finished run")
+    summary = "ask every cell of a run, or every classifier that a bundle ships, about images never seen before"
+    evaluate = _add(commands, "evaluate", summary, jobs.evaluate)
+    asked = "folder of a finished run, or of a bundle that ships classifiers"
+    evaluate.add_argument("run_folder", metavar="RUN", help=asked)
     evaluate.add_argument("--manifest", metavar="MANIFEST.csv", required=True, help="images, made by cxraug prepare")
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder for results, predictions and report")
     evaluate.add_argument("--split", metavar="NAME", help="train, val or test (every image)")

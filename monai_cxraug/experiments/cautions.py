@@ -72,8 +72,10 @@ def same_pictures(plan: Plan, judged: Manifest, images: Sequence[str]) -> list[s
     """Say how many judged pictures are training pictures too, under another patient of the same table.
 
     Between two manifests they are refused; within one the splits are by patient, and a copy under another name is seen
-    in the pictures alone.
+    in the pictures alone. Nothing is said where the plan has no training images.
     """
+    if "train" not in plan.manifests:
+        return []
     train, spec = read_manifest(plan.manifests["train"]), plan.experiment.data.train
     if CONTENT not in train.columns.keys() & judged.columns.keys():
         return []
@@ -82,6 +84,20 @@ def same_pictures(plan: Plan, judged: Manifest, images: Sequence[str]) -> list[s
     if not (shared := sum(content in learnt for content in shown)):
         return []
     return [f"{shared} of the {len(shown)} judged pictures are among the training pictures; duplicates.csv lists them."]
+
+
+def unlike_salts(learnt: str | None, judged: Manifest) -> list[str]:
+    """Say where the judged patients bear other names than the training patients: no check by name can then find one.
+
+    Args:
+        learnt: fingerprint of the key that hashed the names of the training patients; None where they bear their own.
+        judged: the images that are judged on.
+    """
+    if judged.info.get("salt") == learnt:
+        return []
+    return [
+        "Patients are named by another key than in training: whether one of them was seen there cannot be told by name."
+    ]
 
 
 def _sentence(text: str) -> str:

@@ -16,8 +16,9 @@ from monai_cxraug.data.prepare import prepare
 from monai_cxraug.data.request import Request
 from monai_cxraug.data.summary import describe
 from monai_cxraug.errors import ConfigError, nearest
-from monai_cxraug.experiments.collect import evaluate_run, write_results
+from monai_cxraug.experiments.collect import write_results
 from monai_cxraug.experiments.declaration import load_experiment
+from monai_cxraug.experiments.evaluation import evaluate
 from monai_cxraug.experiments.experiment import DataSpec, Experiment
 from monai_cxraug.experiments.forecast import FILE, forecast
 from monai_cxraug.experiments.plan import read_plan
@@ -179,10 +180,10 @@ class PlanExperiment:
 
 @dataclass(frozen=True)
 class EvaluateRun:
-    """``cxraug evaluate``: every cell of a run on images never seen before.
+    """``cxraug evaluate``: every cell of a run, or every classifier of a bundle, on images never seen before.
 
     Args:
-        folder: the run.
+        folder: the run; or a bundle that ships classifiers, or its folder ``models/<experiment>``.
         manifest: the images.
         out: folder for the results.
         split: keep this split; default every image.
@@ -198,8 +199,7 @@ class EvaluateRun:
     def run(self) -> Path:
         """Evaluate and return the path of ``results.json``."""
         spec = DataSpec(manifest=str(self.manifest), split=self.split, where=self.where)
-        run = Path(self.folder)
-        return evaluate_run(run, read_plan(run), spec, Path(self.out), deliver)
+        return evaluate(Path(self.folder), spec, Path(self.out), deliver)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from monai_cxraug.networks.dcgan import DcganGenerator
 from monai_cxraug.networks.encoder_decoder import EncoderDecoder
 from monai_cxraug.networks.esrgan import EnlargingNetwork
 from monai_cxraug.networks.fastgan import FastGenerator
+from monai_cxraug.networks.half_precision import halve
 from monai_cxraug.networks.infogan import InfoGenerator
 from monai_cxraug.networks.pggan import ProgressiveGenerator
 from monai_cxraug.networks.plain_tensors import NoMoreWeights, read_plain
@@ -62,7 +63,7 @@ class Model:
         return cast(dict[str, Any], self.network.settings)
 
 
-def save_model(path: Path, kind: str, network: nn.Module, about: Mapping[str, Any]) -> None:
+def save_model(path: Path, kind: str, network: nn.Module, about: Mapping[str, Any], half: bool = False) -> None:
     """Write a model atomically; it loads with ``weights_only=True``.
 
     Args:
@@ -70,14 +71,16 @@ def save_model(path: Path, kind: str, network: nn.Module, about: Mapping[str, An
         kind: a key of :data:`KINDS`.
         network: has ``settings``, the arguments that rebuild it.
         about: plain values to keep beside the weights.
+        half: store what :func:`~monai_cxraug.networks.half_precision.halve` leaves of the weights.
     """
+    weights = network.state_dict()
     document = {
         "schema": SCHEMA,
         "version": __version__,
         "kind": kind,
         "settings": network.settings,
         "about": dict(about),
-        "weights": network.state_dict(),
+        "weights": halve(weights) if half else weights,
     }
     # by a stream: given a path, torch writes the (temporary) name into the file, and equal models would differ
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -126,7 +129,7 @@ def find_model(*places: str | Path) -> Path:
 
 
 def load_model(where: str | Path, kind: str | None = None) -> Model:
-    """Load a model for inference.
+    """Load a model for inference; weights that are stored in half precision are computed with in full precision.
 
     Args:
         where: model file, or a folder that holds one.

@@ -12,7 +12,7 @@ import pytest
 from monai_cxraug.artifacts import file_hash, load_json
 from monai_cxraug.data.manifest import read_manifest
 from monai_cxraug.errors import ConfigError, LeakageError, StateError
-from monai_cxraug.experiments.collect import evaluate_run
+from monai_cxraug.experiments.evaluation import evaluate
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, make_experiment
 from monai_cxraug.experiments.plan import read_plan
 from monai_cxraug.experiments.runner import Runner
@@ -87,13 +87,13 @@ def test_cells_answer_about_images_never_seen(run: Path, tmp_path: Path) -> None
     plan = read_plan(run)
     manifest = next((run / "data").glob("*/manifest.csv"))
     spec = DataSpec(manifest=str(manifest), split="test")
-    found = load_json(evaluate_run(run, plan, spec, tmp_path, lambda line: None))
+    found = load_json(evaluate(run, spec, tmp_path, lambda line: None))
     assert {path.stem for path in (tmp_path / "predictions").iterdir()} == {cell.id for cell in plan.cells}
     rows = read_manifest(manifest).rows("test")
     assert all(row["n"] == len(rows) for row in found["arms"] if row["finding"] == "Effusion")
     for split in ("train", None):
         with pytest.raises(LeakageError, match="never seen in training"):
-            evaluate_run(run, plan, DataSpec(manifest=str(manifest), split=split), tmp_path, lambda line: None)
+            evaluate(run, DataSpec(manifest=str(manifest), split=split), tmp_path, lambda line: None)
 
 
 def test_a_leaking_generator_stops_the_experiment(run: Path, tmp_path: Path) -> None:

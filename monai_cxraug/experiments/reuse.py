@@ -1,0 +1,127 @@
+"""Generators that travel with a bundle, in place of those that a plan would train.
+
+A shipped generator is the one that the plan would train when it belongs to an experiment of the same name, was trained
+with the same settings (finding, seed, fraction, images seen, layers, ... all that the training configuration was
+given), and learnt from as many images. Whose images these were is looked at besides: each patient must be a training
+patient of the plan, at that fraction and seed, and none an evaluation patient.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.mixing import declared_patients
+from monai_cxraug.errors import InputError, LeakageError, StateError
+from monai_cxraug.experiments.plan import GeneratorPlan
+from monai_cxraug.experiments.shipped import INDEX, Shipped, ShippedModel, read_shipped
+from monai_cxraug.experiments.work import Work
+from monai_cxraug.networks.weights import load_model
+from monai_cxraug.resources import resource_root
+
+_MEND = "leave --reuse-generators out, and they are trained"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The generators that bundles ship for one experiment.
+
+    Args:
+        experiment: its name.
+        rows: the training images, of every patient.
+        judged: role to the patients of its evaluation images.
+        bundles: folder of the bundles; default those of the package.
+    """
+
+    experiment: str
+    rows: PackRows
+    judged: Mapping[str, frozenset[str]]
+    bundles: Path = field(default_factory=lambda: resource_root() / "bundles")
+
+    def find(self, one: GeneratorPlan, work: Work) -> dict[str, str]:
+        """Find the file that is the generator of a plan.
+
+        Args:
+            one: the generator.
+            work: how it would be trained.
+
+        Returns:
+            ``file``, below the folder of the bundles, and its ``sha256``.
+
+        Raises:
+            InputError: there is none.
+            StateError: its file is not what was shipped, or the salt of its patients' names is another.
+            LeakageError: it saw an evaluation patient, or one who is no training patient.
+        """
+        shipped = self._shipped(work.bundle)
+        found = next((model for model in shipped.generators() if _is(model, one, work)), None)
+        if found is None:
+            rule = f"must hold the generator of {_describe(one)}"
+            raise InputError(shipped.folder / INDEX, rule, _nearest(shipped, one, work), _MEND)
+        found.require_whole()
+        self._check(found, one, shipped.salt)
+        return {"file": found.model.relative_to(self.bundles).as_posix(), "sha256": found.files[found.model.name]}
+
+    def _shipped(self, bundle: str) -> Shipped:
+        folder = self.bundles / bundle / "models" / self.experiment
+        if not (folder / INDEX).is_file():
+            raise InputError(folder, f"must hold the generators of {self.experiment!r}", "none", _MEND)
+        return read_shipped(folder)
+
+    def _check(self, model: ShippedModel, one: GeneratorPlan, salt: str | None) -> None:
+        about, where = load_model(model.model).about, model.model
+        if about.get("images") != one.images:
+            rule = f"must have learnt from the {one.images} images that the plan's generator would learn from"
+            raise StateError(where, rule, f"{about.get('images')} images", _MEND)
+        if salt != self.rows.manifest.info.get("salt"):
+            rule = "its patients' names must be hashed with the key of the training manifest"
+            raise StateError(where, rule, f"salt {salt or 'none'}", "prepare the images with that salt")
+        self._refuse_leaks(declared_patients(about, where), one, where)
+
+    def _refuse_leaks(self, seen: frozenset[str], one: GeneratorPlan, where: Path) -> None:
+        for role, patients in self.judged.items():
+            if shared := sorted(seen & patients):
+                rule = f"a generator may not have seen a patient of data.{role}"
+                raise LeakageError(where, rule, f"{len(shared)}, for example {shared[0]!r}", "choose other images")
+        part = self.rows.part(1.0 if one.limit else one.fraction, one.seed, one.limit or None)
+        if others := sorted(seen - part.patients()):
+            rule = "a generator may only have seen training patients of this experiment, at its fraction"
+            raise LeakageError(where, rule, f"{len(others)} others, for example {others[0]!r}", _MEND)
+
+
+def _is(model: ShippedModel, one: GeneratorPlan, work: Work) -> bool:
+    stage = model.stage
+    named = isinstance(stage, GeneratorPlan) and (stage.origin, stage.filtered) == (one.origin, one.filtered)
+    return named and list(model.overlays) == list(work.overlays) and _plain(model.settings) == _plain(work.settings)
+
+
+def _plain(settings: Mapping[str, Any]) -> Any:
+    """Settings as they come back from a file."""
+    return json.loads(json.dumps(dict(settings)))
+
+
+def _describe(one: GeneratorPlan) -> str:
+    return f"{one.finding or 'all findings'} ({one.origin}), fraction {one.fraction:g}, seed {one.seed}"
+
+
+def _nearest(shipped: Shipped, one: GeneratorPlan, work: Work) -> str:
+    """What is there instead: where the likeliest candidate differs."""
+    wanted = _plain(work.settings)
+    differences = []
+    for model in shipped.generators():
+        settings = _plain(model.settings)
+        keys = sorted(key for key in {*wanted, *settings} if wanted.get(key) != settings.get(key))
+        told = [f"{key} {settings.get(key)!r}, not {wanted.get(key)!r}" for key in keys]
+        if list(model.overlays) != list(work.overlays):
+            told.append(f"overlays {list(model.overlays)}, not {list(work.overlays)}")
+        if isinstance(model.stage, GeneratorPlan) and (model.stage.origin, model.stage.filtered) != (
+            one.origin,
+            one.filtered,
+        ):
+            told.append(f"made by {model.stage.origin}")
+        differences.append((len(told), f"{model.stage.id}: {'; '.join(told)}"))
+    return min(differences, default=(0, "no generator"))[1]
