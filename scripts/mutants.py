@@ -9,8 +9,8 @@
 Run it from the root of a checkout that nobody edits meanwhile; no file of it is written. A module ``box/name.py`` is
 tried with ``tests/box/test_name.py`` and what ``--tests`` adds. The tests are collected once, in a process that is
 forked for every mutant; the child swaps the code of the changed function for the mutant's and runs the tests that reach
-its line, the quickest first and none slower than ``--slowest``, until one fails. Mutants of what runs at import
-(constants, defaults) start from a process that has imported third parties only.
+its line, the quickest first and none slower than ``--slowest``, until one fails or does not end. Mutants of what runs
+at import (constants, defaults) start from a process that has imported third parties only.
 
 What is changed and what is left alone is told in ``scripts.mutations``. ``OUT/<module>.json`` holds every outcome by
 the hash of the mutant, ``OUT/<module>.survivors.txt`` a line for each survivor.
@@ -31,7 +31,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -48,8 +48,9 @@ from scripts.mutations import Mutant, mutants
 Outcomes = dict[str, dict[str, Any]]
 Reach = dict[str, tuple[float, list[int]]]  # test to its CPU seconds and the lines that it runs
 
-#: CPU seconds of a child beyond twice what its tests take: more is a hang, which counts as noticed.
-_PATIENCE: Final = 2.0
+#: CPU seconds of a test beyond twice what it takes on the code as it is: more is a hang, which counts as noticed.
+_PATIENCE: Final = 1.0
+_IMPORTS: Final = 20.0  # more seconds of that where a test may be the first to import what it needs
 _MEMORY: Final = 16 * 2**30  # address space of a child
 _NOTICED, _SURVIVED = 1, 0
 
@@ -122,10 +123,14 @@ class _Fork:
         return True
 
 
-def _run_items(items: Sequence[pytest.Item], place: mmap.mmap) -> bool:
-    """Whether all pass; ends with the first that does not, whose place among them is written down."""
+def _run_items(items: Sequence[pytest.Item], place: mmap.mmap, limits: Mapping[str, float]) -> bool:
+    """Whether all pass; ends with the first that does not, whose place among them is written down.
+
+    One that takes more CPU seconds than its limit ends the process.
+    """
     for k, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
         place[:4] = k.to_bytes(4, "big")
+        signal.setitimer(signal.ITIMER_PROF, limits[item.nodeid])
         if not _passes(item, following):
             return False
     return True
@@ -315,9 +320,9 @@ def _judge_late(trial: _Trial, wanted: Sequence[Mutant], items: Sequence[pytest.
     for one in wanted:
         if one.function in functions:
             chosen = _choose(trial, items, reach, one)
-            seconds = 2 * sum(reach[item.nodeid][0] for item in chosen) + _PATIENCE
-            job = partial(_swapped, one, trial, functions[one.function], chosen)
-            trial.note(one, job, seconds, [item.nodeid for item in chosen])
+            limits = {item.nodeid: 2 * reach[item.nodeid][0] + _PATIENCE for item in chosen}
+            job = partial(_swapped, one, trial, functions[one.function], chosen, limits)
+            trial.note(one, job, sum(limits.values()), [*limits])
     trial.save()
 
 
@@ -335,9 +340,15 @@ def _judge_early(trial: _Trial, wanted: Sequence[Mutant]) -> None:
             )
 
 
-def _swapped(mutant: Mutant, trial: _Trial, functions: Sequence[FunctionType], items: Sequence[pytest.Item]) -> bool:
+def _swapped(
+    mutant: Mutant,
+    trial: _Trial,
+    functions: Sequence[FunctionType],
+    items: Sequence[pytest.Item],
+    limits: Mapping[str, float],
+) -> bool:
     _swap(mutant, trial, functions)
-    return _run_items(items, trial.place)
+    return _run_items(items, trial.place, limits)
 
 
 def _whole(mutant: Mutant, trial: _Trial, quick: dict[str, float]) -> bool:
@@ -347,7 +358,8 @@ def _whole(mutant: Mutant, trial: _Trial, quick: dict[str, float]) -> bool:
 
     def judge(items: Sequence[pytest.Item]) -> None:
         chosen = sorted((item for item in items if item.nodeid in quick), key=lambda item: quick[item.nodeid])
-        passed.append(_run_items(chosen, trial.place))
+        limits = {test: 2 * seconds + _PATIENCE + _IMPORTS for test, seconds in quick.items()}
+        passed.append(_run_items(chosen, trial.place, limits))
 
     return _pytest(trial, judge) == 0 and passed == [True]
 

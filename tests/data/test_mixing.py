@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from numpy.testing import assert_array_equal
 
 from monai_cxraug.data.additions import repeat_rows
+from monai_cxraug.data.copies import COPIES
 from monai_cxraug.data.folds import leave_out_fold
 from monai_cxraug.data.manifest import Manifest, make_columns, read_manifest
 from monai_cxraug.data.mixing import MixedDataset, evaluation_patients, held_out_patients, refuse_seen
@@ -109,6 +110,10 @@ def test_every_setting_reaches_the_images(real: Path) -> None:
     assert len(MixedDataset(real, where={"image": ["P001.png", "P003.png"]})) == 2
 
 
+def test_without_a_seed_the_fraction_is_that_of_seed_0(real: Path) -> None:
+    assert MixedDataset(real, fraction=0.5).real.patients() == choose_fraction(sorted(TRAIN), 0.5, 0)
+
+
 def test_every_sample_is_found_in_its_part(real: Path, tmp_path: Path, make_synthetic) -> None:
     dataset = MixedDataset(real, synthetic=[make_synthetic(tmp_path / "set", 3, [])], duplicates={"Edema": 2})
     found = [dataset.locate(index) for index in range(len(dataset))]
@@ -199,6 +204,35 @@ def test_a_set_without_provenance_is_refused(real: Path, tmp_path: Path, make_sy
     (folder / "provenance.json").unlink()
     with refuses(InputError, "provenance.json", "must exist"):
         MixedDataset(real, synthetic=[folder])
+
+
+def audited(folder: Path, verdict: str) -> Path:
+    """Write into a set's provenance what its audit found."""
+    document = json.loads((folder / "provenance.json").read_text())
+    audit = {"verdict": verdict, "images": 2, "near": 2, "copies": 1}
+    (folder / "provenance.json").write_text(json.dumps({**document, "memorisation_audit": audit}))
+    return folder
+
+
+def test_what_is_known_of_copies_is_said_and_kept(real: Path, tmp_path: Path, make_synthetic, capsys) -> None:
+    known, unknown = (make_synthetic(tmp_path / name, 2, []) for name in ("known", "unknown"))
+    dataset = MixedDataset(real, synthetic=[audited(known, "no copies found"), unknown])
+    assert dataset.audits() == [
+        {"set": "known", "verdict": "no copies found", "allow_copies": False},
+        {"set": "unknown", "not run": "there is none", "allow_copies": False},
+    ]
+    assert [line.split(": ")[:2] for line in capsys.readouterr().err.splitlines()] == [
+        [str(unknown), "not audited for copies of training images (there is none); cxraug audit does it"]
+    ]
+
+
+def test_copies_of_training_images_need_leave(real: Path, tmp_path: Path, make_synthetic, refuses) -> None:
+    folder = audited(make_synthetic(tmp_path / "set", 2, []), COPIES)
+    with refuses(StateError, folder, "copies of training images", "2 of 2 near", "allow_copies: true"):
+        MixedDataset(real, synthetic=[folder])
+    allowed = MixedDataset(real, synthetic=[folder], allow_copies=True)
+    assert allowed.audits() == [{"set": "set", "verdict": COPIES, "allow_copies": True}]
+    assert MixedDataset(real).audits() == []
 
 
 def test_grey_and_colour_do_not_mix(tmp_path: Path, make_set, make_colour_set, make_synthetic, refuses) -> None:

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_cxraug.data.splits import choose_fraction, fold_patients, split_patients
+from monai_cxraug.data.splits import choose_fraction, choose_images, fold_patients, split_patients
 from monai_cxraug.errors import ConfigError
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 RARITY = (0.02, 0.05, 0.2, 0.5)
 
 
-def population(seed: int, patients: int = 150) -> tuple[list[str], np.ndarray]:
-    """Patients of one to six images; findings belong to patients, as they do in life."""
+def population(seed: int, patients: int = 150, most: int = 6) -> tuple[list[str], np.ndarray]:
+    """Patients of one to six images, or at most so many; findings belong to patients, as they do in life."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(1, 7, patients)
+    images = rng.integers(1, most + 1, patients)
     sick = rng.random((patients, len(RARITY))) < RARITY
     sick[:3, 0] = True
     owner = np.repeat(np.arange(patients), images)
@@ -109,6 +109,11 @@ def test_another_seed_chooses_others() -> None:
     assert len({choose_fraction(patients, 0.1, seed) for seed in range(10)}) == 10
 
 
+def test_every_image_has_its_place_among_the_patients() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        choose_images(["a"], ["P", "Q"], 1, 0)
+
+
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.1, float("nan")])
 def test_fractions_that_are_none(refuses, fraction) -> None:
     with refuses(ConfigError, "fraction", fraction):
@@ -125,6 +130,12 @@ def test_folds_are_even_and_stratified(folds: int) -> None:
     assert max(counts.values()) - min(counts.values()) <= 6  # one patient
     common = Counter(np.asarray(dealt)[labels[:, -1] == 1])
     assert max(common.values()) - min(common.values()) <= 6
+
+
+def test_there_can_be_as_many_folds_as_patients() -> None:
+    patients = ["a", "b", "b", "c"]
+    dealt = fold_patients(patients, np.zeros((4, 1), dtype=np.float32), 3, 0)
+    assert len(set(dealt)) == len(set(zip(patients, dealt, strict=True))) == 3
 
 
 @pytest.mark.parametrize("folds", [0, 1, 4])
@@ -159,9 +170,10 @@ def reference_split(patients: list[str], labels: np.ndarray, shares: dict[str, f
     return [home[patient] for patient in patients]
 
 
+@pytest.mark.parametrize("most", [1, 6])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_split_is_that_of_the_plain_rule(seed: int) -> None:
-    patients, labels = population(seed, 60)
+def test_the_split_is_that_of_the_plain_rule(seed: int, most: int) -> None:
+    patients, labels = population(seed, 60, most)
     assert split_patients(patients, labels, SHARES, seed) == reference_split(patients, labels, SHARES, seed)
 
 

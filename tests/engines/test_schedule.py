@@ -234,6 +234,10 @@ def test_networks_that_grow_are_told_where_they_stand_and_others_are_not() -> No
     assert (fixed.resolution, fixed.alpha, fixed.batch_size) == (112, 1.0, 8)
 
 
+def test_a_fixed_schedule_has_batches_of_32_by_default() -> None:
+    assert FixedSchedule(28, 100).at(0).batch_size == 32
+
+
 @settings(max_examples=60, deadline=None)
 @given(total=st.integers(1, 500), batch=st.integers(2, 70))
 def test_a_fixed_schedule_is_one_phase_of_whole_batches(total: int, batch: int) -> None:
@@ -296,6 +300,22 @@ def test_more_images_train_longer_in_batches_no_smaller(images: int) -> None:
     assert now.batch_size <= more.batch_size <= 128
     assert now.batch_size <= images
     assert now.batch_size == images or now.batch_size & (now.batch_size - 1) == 0
+
+
+@pytest.mark.parametrize(("images", "following"), [(10, 50), (50, 100), (100, 200)])  # none doubles beyond
+def test_a_batch_doubles_where_the_scale_of_ratios_says(images: int, following: int) -> None:
+    """At ``images (following / images) ** share`` images, where ``low (high / low) ** share`` is 2 ** (k + 1/2)."""
+    low, high = STUDY[images][0], STUDY[following][0]
+    for lower in (2**k for k in range(low.bit_length() - 1, high.bit_length() - 1)):
+        share = math.log(lower * math.sqrt(2) / low) / math.log(high / low)
+        passed = images * (following / images) ** share
+        last, first = (infogan_schedule(112, n).batch_size for n in (math.floor(passed), math.ceil(passed)))
+        assert (last, first) == (lower, 2 * lower)
+
+
+def test_one_image_fewer_than_the_study_s_most_trains_shorter() -> None:
+    epochs = 3000 * (3500 / 3000) ** (math.log(499 / 200) / math.log(500 / 200))
+    assert infogan_schedule(112, 499).total_images == round(499 * epochs) < 499 * 3500
 
 
 def test_outside_the_study_the_nearest_number_holds() -> None:
