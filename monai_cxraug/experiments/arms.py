@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from monai_cxraug.errors import ConfigError, nearest
 
+#: how the path of a user's own overlay ends, which is an arm by itself.
+OWN: Final = ".json"
+
 
 @dataclass(frozen=True)
 class Additions:
@@ -51,7 +54,7 @@ class Arm:
     Args:
         summary: one line for reports.
         overrides: additions to settings of the classifier bundle's training.
-        overlays: names of the classifier bundle's overlays that the arm trains with, in order.
+        overlays: names of the classifier bundle's overlays that the arm trains with, in order, or paths of others.
         adds_images: whether the number of added images (the ratio) matters.
         making: how its synthetic images are made; None without any. With some, its verdict needs every control.
         labels_shuffled: whether it is the placebo, whose synthetic images bear shuffled labels.
@@ -74,7 +77,8 @@ class Arm:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What it changes: ``loss``, ``sampling``, ``contrast``, ... of its overlays, ``images`` where it adds some."""
-        return (*(name.split("_")[0] for name in self.overlays), *["images"] * self.adds_images, *self.changes)
+        overlays = (name if name.endswith(OWN) else name.split("_")[0] for name in self.overlays)
+        return (*overlays, *["images"] * self.adds_images, *self.changes)
 
 
 def _synthetic(additions: Additions) -> dict[str, Any]:
@@ -162,7 +166,8 @@ def find_arm(name: str, where: str = "arm") -> Arm:
     """Find an arm, or put one together from several.
 
     Args:
-        name: a key of :data:`ARMS` or :data:`MODIFIERS`, or several with a plus between them.
+        name: a key of :data:`ARMS` or :data:`MODIFIERS`, the path of an overlay of one's own, which ends in ``.json``,
+            or several with a plus between them.
         where: what to name in an error.
 
     Returns:
@@ -172,7 +177,8 @@ def find_arm(name: str, where: str = "arm") -> Arm:
         ConfigError: a name is unknown, or two change the same: the loss, the sampling, the contrast, what is added.
     """
     parts = name.split(TOGETHER)
-    known = {**ARMS, **MODIFIERS}
+    own = {part: Arm(f"as the overlay {part} says", overlays=(part,)) for part in parts if part.endswith(OWN)}
+    known = {**ARMS, **MODIFIERS, **own}
     for part in parts:
         if part not in known:
             raise ConfigError(where, "unknown arm", repr(part), nearest(part, known))

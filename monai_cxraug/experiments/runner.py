@@ -16,8 +16,9 @@ from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.plan import Plan, StagePlan
 from monai_cxraug.experiments.planning import make_plan, needs_filtered
 from monai_cxraug.experiments.preparation import Preparation, fit_smoke_counts, smoke_experiment
+from monai_cxraug.experiments.reuse import fetch
 from monai_cxraug.experiments.stages import Hand
-from monai_cxraug.experiments.work import check_budget, check_sides
+from monai_cxraug.experiments.work import check_budget, check_overlays, check_sides
 
 Say = Callable[[str], None]
 
@@ -34,6 +35,7 @@ class Runner:
         progress: called with (done, total) while data are prepared.
         scheduler: where the stages run: None for this process, ``local[N]`` for N processes of this machine, or the
             address of a dask scheduler whose workers see the run's folder.
+        bundles: folder of bundles whose generators are taken instead of being trained; None trains them.
     """
 
     experiment: Experiment
@@ -42,6 +44,7 @@ class Runner:
     say: Say = print
     progress: Progress | None = None
     scheduler: str | None = None
+    bundles: Path | None = None
 
     def execute(self) -> Path:
         """Run everything that is not done yet.
@@ -66,6 +69,8 @@ class Runner:
         plan = self.plan()
         record_endpoint(self.run, plan.experiment)
         plan.write(self.run)
+        if self.bundles is not None and (taken := fetch(plan, self.run, self.bundles)):
+            self.say(taken)
         if self.scheduler is None:
             self._here(plan)
         else:
@@ -81,6 +86,7 @@ class Runner:
             CxrAugError: a reason the user can mend.
         """
         check_budget(self.experiment)
+        check_overlays(self.experiment)
         experiment = smoke_experiment(self.experiment, self.run) if self.smoke else self.experiment
         check_sides(experiment)
         preparation = Preparation(self.run, self.progress)
@@ -89,7 +95,7 @@ class Runner:
             experiment = fit_smoke_counts(experiment, manifests["train"])
         if needs_filtered(experiment):
             manifests = {**manifests, **preparation.filtered(manifests["train"], experiment.filters)}
-        return make_plan(experiment, manifests, self.smoke)
+        return make_plan(experiment, manifests, self.smoke, self.bundles)
 
     def _here(self, plan: Plan) -> None:
         hand, stages = Hand(plan, self.run), list(plan.stages())

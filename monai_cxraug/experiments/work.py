@@ -11,8 +11,9 @@ from typing import Any, Final
 from monai_cxraug import __version__
 from monai_cxraug.artifacts import content_hash, file_hash, load_json
 from monai_cxraug.bundle_config import bundle_file
+from monai_cxraug.config_audit import audit, require_trust
 from monai_cxraug.errors import ConfigError, nearest
-from monai_cxraug.experiments.arms import CONDITIONAL, Additions, Arm, find_arm
+from monai_cxraug.experiments.arms import CONDITIONAL, OWN, Additions, Arm, find_arm
 from monai_cxraug.experiments.experiment import DataSpec, Experiment, require_mapping
 from monai_cxraug.experiments.plan import FILTERED, CellPlan, GeneratorPlan, JudgePlan, SyntheticPlan, read_data_hash
 
@@ -33,6 +34,9 @@ _OWN_KEYS: Final = {
     "switch_after", "retrain_head", "switched_sampling", "reweight_after", "limit", "top_up", "allow_copies",
 }  # fmt: skip
 
+#: keys that every arm of an experiment shares, so that it is the arms that are compared.
+_EQUAL_KEYS: Final = {"steps", "batch_size", "epoch_length", "architecture"}
+
 Settings = Mapping[str, Any]
 
 
@@ -47,7 +51,8 @@ class Work:
     @property
     def files(self) -> list[Path]:
         """The configuration and its overlays, in the order that they are merged."""
-        return [bundle_file(self.bundle, name) for name in ("train", *self.overlays)]
+        named = ("train", *self.overlays)
+        return [Path(name) if name.endswith(OWN) else bundle_file(self.bundle, name) for name in named]
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,9 @@ class Workshop:
         return {role: found[path] for role, path in self.manifests.items()}
 
     def generator_key(self, one: GeneratorPlan) -> str:
-        """Hash of all that decides a generator."""
+        """Hash of all that decides a generator: its training, or the file that it is taken from."""
+        if one.reused:
+            return self._hash(["reused", one.reused["sha256"]])
         return self._key(self.generator(one), [FILTERED if one.filtered else "train"])
 
     def judge_key(self, one: JudgePlan) -> str:
@@ -247,6 +254,28 @@ def _require_recipe(where: str, recipe: str | None, bundle: str) -> None:
 
 def _given(recipe: str | None) -> tuple[str, ...]:
     return (recipe,) if recipe else ()
+
+
+def check_overlays(experiment: Experiment) -> None:
+    """Refuse overlays of one's own that are not there, are others', or change what is equal for every arm.
+
+    Raises:
+        InputError: one is missing or no configuration.
+        ConfigError: one lies outside of the working folder, or sets what the runner or the budget sets.
+    """
+    for arm in experiment.arms:
+        for name in find_arm(arm).overlays:
+            if not name.endswith(OWN):
+                continue
+            require_trust(audit([name]), trusted=False)
+            content = load_json(Path(name))
+            if fixed := sorted((_OWN_KEYS | _EQUAL_KEYS) & {key.split("#")[0].split("::")[0] for key in content}):
+                rule = (
+                    "an arm's overlay may not change what the runner sets, nor the steps, which are equal for every arm"
+                )
+                raise ConfigError(
+                    f"{name} key {fixed[0]!r}", rule, repr(fixed[0]), "take it out; budget.classifier has it"
+                )
 
 
 def check_sides(experiment: Experiment) -> None:
