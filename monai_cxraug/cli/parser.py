@@ -170,6 +170,10 @@ def _add_run(commands: Any) -> None:
         metavar="WHERE",
         help="local[N] for N processes, or the address of a dask scheduler (this process)",
     )
+    reused = (
+        "run the endpoint's cells alone, with the generators that the bundles ship for it (into runs/<name>_reused)"
+    )
+    run.add_argument("--reuse-generators", action="store_true", help=reused)
     _add_language(run)
 
 

@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 #: spread of the log-odds over images below which a network says one thing of all of them.
 _ANSWERS: Final = 0.01
+#: digits that a hash is named by.
+_DIGITS: Final = 12
 
 
 def allowances(plan: Plan) -> list[str]:
@@ -27,6 +29,16 @@ def allowances(plan: Plan) -> list[str]:
     if plan.experiment.allow_copies:
         lines.append("The experiment allows synthetic images that are copies of training images.")
     return lines
+
+
+def reused_generators(plan: Plan) -> list[str]:
+    """Say that generators were not trained in this run, where they are from, and which they are."""
+    taken = [one.reused for one in plan.generators if one.reused]
+    if not taken:
+        return []
+    folders = ", ".join(sorted({one["file"].rsplit("/", 2)[0] for one in taken}))
+    hashes = ", ".join(one["sha256"][:_DIGITS] for one in taken)
+    return [f"Generators were reused, not trained here: {len(taken)} files of {folders} (SHA-256 {hashes})."]
 
 
 def constant_answers(tables: Mapping[str, Predictions], findings: Sequence[str]) -> list[str]:

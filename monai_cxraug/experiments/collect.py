@@ -16,6 +16,7 @@ from monai_cxraug.experiments.cautions import (
     constant_answers,
     idle_screening,
     permuted_columns,
+    reused_generators,
     same_pictures,
 )
 from monai_cxraug.experiments.declared import describe_endpoint
@@ -51,7 +52,10 @@ def write_results(run: Path, plan: Plan) -> Path:
         "composition": [row for cell in plan.cells for row in _composition(run, cell, plan)],
         "synthetic": [_synthetic(run, one) for one in plan.synthetic],
         "cost": _cost(run, plan),
+        "reused": [{"id": one.id, **one.reused} for one in plan.generators if one.reused],
+        "warnings": reused_generators(plan),
     }
+    hashes |= {f"generator {one.id}": one.reused["sha256"] for one in plan.generators if one.reused}
     folders = {cell.id: run / "cells" / cell.id for cell in plan.cells}
     judged = Judged(plan, read_manifest(plan.manifests[role]), role, read_calibrations(folders))
     return judged.write(run, paths, hashes, more)

@@ -18,6 +18,7 @@ from monai_cxraug.data.summary import describe
 from monai_cxraug.errors import ConfigError, nearest
 from monai_cxraug.experiments.collect import write_results
 from monai_cxraug.experiments.declaration import load_experiment
+from monai_cxraug.experiments.endpoint import endpoint_only
 from monai_cxraug.experiments.evaluation import evaluate
 from monai_cxraug.experiments.experiment import DataSpec, Experiment
 from monai_cxraug.experiments.forecast import FILE, forecast
@@ -25,6 +26,7 @@ from monai_cxraug.experiments.plan import read_plan
 from monai_cxraug.experiments.runner import Runner
 from monai_cxraug.experiments.stages import Hand
 from monai_cxraug.metrics.power import Assumptions
+from monai_cxraug.resources import resource_root
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class RunExperiment:
         settings: overrides, ``key.key=value`` each; a single one may stand alone.
         smoke: tiny budget on generated phantoms in the source's own layout.
         scheduler: where the stages run; see :class:`~monai_cxraug.experiments.runner.Runner`.
+        reuse_generators: run the endpoint's cells alone, with the generators that the bundles ship for the experiment
+            instead of new ones; the folder is then ``runs/<name>_reused`` by default, so that no run is written over.
     """
 
     file: str | Path | Sequence[str | Path]
@@ -110,17 +114,21 @@ class RunExperiment:
     settings: Sequence[str] | str | None = None
     smoke: bool = False
     scheduler: str | None = None
+    reuse_generators: bool = False
 
     @cached_property
     def experiment(self) -> Experiment:
         """The experiment, read and checked."""
         settings = [self.settings] if isinstance(self.settings, str) else self.settings or ()
-        return load_experiment(self.file, settings, substitute=not self.smoke)
+        found = load_experiment(self.file, settings, substitute=not self.smoke)
+        return endpoint_only(found) if self.reuse_generators else found
 
     @property
     def folder(self) -> Path:
         """The folder of the run."""
-        return Path(self.out) if self.out is not None else Path("runs") / self.experiment.name
+        if self.out is not None:
+            return Path(self.out)
+        return Path("runs") / f"{self.experiment.name}{'_reused' * self.reuse_generators}"
 
     def run(self) -> Path:
         """Run what is not done yet and return the path of ``results.json``."""
@@ -129,7 +137,9 @@ class RunExperiment:
     @property
     def runner(self) -> Runner:
         """What runs it."""
-        return Runner(self.experiment, self.folder, self.smoke, deliver, progress_bar("prepare"), self.scheduler)
+        bundles = resource_root() / "bundles" if self.reuse_generators else None
+        prepared = progress_bar("prepare")
+        return Runner(self.experiment, self.folder, self.smoke, deliver, prepared, self.scheduler, bundles)
 
 
 @dataclass(frozen=True)

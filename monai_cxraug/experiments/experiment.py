@@ -63,7 +63,10 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Data:
-    """Images by role. Cells are judged on ``test`` when it is given, else on ``validation``."""
+    """Images by role. Cells are judged on ``test`` when it is given, else on ``validation``.
+
+    In a file, a text in place of a role's settings is the path of a manifest, all of whose rows are used.
+    """
 
     train: DataSpec
     validation: DataSpec | None = None
@@ -286,7 +289,8 @@ def make_experiment(document: Mapping[str, Any], where: str) -> Experiment:
 
 def _data(value: Any, where: str) -> Data:
     require_mapping(value, where)
-    given = {role: spec for role, spec in value.items() if spec is not None}
+    given = {role: {"manifest": spec} if isinstance(spec, str) else spec for role, spec in value.items()}
+    given = {role: spec for role, spec in given.items() if spec is not None}
     specs = {role: _make(DataSpec, spec, f"{where} {role!r}") for role, spec in given.items()}
     return _make(Data, specs, where)
 

@@ -29,6 +29,8 @@ class GeneratorPlan:
     ``filtered``: on filtered copies too. ``images`` counts what it is trained on; 0 where an older plan does not say.
     ``limit`` is the number of real images of the finding that stay, in a grid over such numbers; the fraction is then
     their share. ``origin`` says what network it is: a key of :data:`~monai_cxraug.experiments.arms.GENERATORS`.
+    ``reused`` names the ``file``, below the folder of the bundles, that it is taken from instead of being trained, and
+    its ``sha256``.
     """
 
     kind: ClassVar[str] = "generator"
@@ -44,6 +46,7 @@ class GeneratorPlan:
     key: str = ""
     limit: Mapping[str, int] = field(default_factory=dict)
     origin: str = "gan"
+    reused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class Plan:
 
 def _values(one: StagePlan) -> dict[str, Any]:
     """A stage as plain values; later keys are left out where they say nothing, so that older plans stay as they are."""
-    return {key: value for key, value in asdict(one).items() if (key, value) not in (("limit", {}), ("origin", "gan"))}
+    silent = (("limit", {}), ("origin", "gan"), ("reused", {}))
+    return {key: value for key, value in asdict(one).items() if (key, value) not in silent}
 
 
 def stage_folder(run: Path, one: StagePlan) -> Path:

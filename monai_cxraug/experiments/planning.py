@@ -24,6 +24,7 @@ from monai_cxraug.experiments.plan import (
     SyntheticPlan,
     data_spec,
 )
+from monai_cxraug.experiments.reuse import Shelf
 from monai_cxraug.experiments.work import Workshop
 from monai_cxraug.labels import require_findings
 
@@ -33,21 +34,25 @@ _SHORT = 8
 Named = TypeVar("Named", bound=StagePlan)
 
 
-def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool = False) -> Plan:
+def make_plan(
+    experiment: Experiment, manifests: Mapping[str, Path], smoke: bool = False, bundles: Path | None = None
+) -> Plan:
     """List the generators, judges, synthetic sets and cells, and refuse what the evidence rules forbid.
 
     Args:
         experiment: what was declared.
         manifests: role to the path of its prepared manifest; ``filtered`` where generators learn from filtered copies.
         smoke: whether the bundles' smoke overlays are used.
+        bundles: folder of bundles whose generators are taken instead of being trained; None trains them.
 
     Returns:
         The plan. Of a grid over numbers of real images, the experiment in it has their fractions.
 
     Raises:
         LabelError: a finding is not in the training manifest.
-        LeakageError: training and evaluation share patients, or hash their names with different salts.
-        InputError: a studied finding has no positive training image.
+        LeakageError: training and evaluation share patients, or hash their names with different salts; or a generator
+            that is taken saw a patient who is no training patient.
+        InputError: a studied finding has no positive training image, or a generator that is to be taken is not there.
         ConfigError: a number of real images cannot be.
     """
     refuse_different_salts({str(path): read_manifest(path).info for path in manifests.values()})
@@ -57,7 +62,8 @@ def make_plan(experiment: Experiment, manifests: Mapping[str, Path], smoke: bool
     _refuse_shared_patients(experiment, manifests, rows)
     _refuse_shared_thresholds(experiment, manifests)
     experiment, scale = place_counts(experiment, rows)
-    listing = _Listing(Workshop(experiment, dict(manifests), classes, smoke))
+    shelf = None if bundles is None else Shelf(experiment.name, rows, _judged(experiment, manifests), bundles)
+    listing = _Listing(Workshop(experiment, dict(manifests), classes, smoke), shelf)
     for fraction in experiment.fractions:
         for seed in experiment.seeds:
             corner = _Corner.of(experiment, scale, rows, fraction, seed)
@@ -123,9 +129,10 @@ class _Corner:
 
 @dataclass(frozen=True)
 class _Listing:
-    """Stages by id, each listed once however many cells need it."""
+    """Stages by id, each listed once however many cells need it; generators come from a shelf where there is one."""
 
     shop: Workshop
+    shelf: Shelf | None = None
     generators: dict[str, GeneratorPlan] = field(default_factory=dict)
     judges: dict[str, JudgePlan] = field(default_factory=dict)
     synthetic: dict[str, SyntheticPlan] = field(default_factory=dict)
@@ -170,6 +177,8 @@ class _Listing:
         one = GeneratorPlan(
             stem, finding, corner.fraction, corner.seed, filtered, images, limit=corner.limit, origin=network
         )
+        if self.shelf is not None:
+            one = replace(one, reused=self.shelf.find(one, self.shop.generator(one)))
         one = _named(one, self.shop.generator_key(one))
         self.generators[one.id], self.keys[one.id] = one, one.key
         return one.id
@@ -236,12 +245,16 @@ def _require_both(experiment: Experiment, classes: Sequence[str], corner: _Corne
             raise ConfigError("experiment key 'classes'", rule, found, f"list the classes without {name!r}")
 
 
+def _judged(experiment: Experiment, manifests: Mapping[str, Path]) -> dict[str, frozenset[str]]:
+    """Role to the patients of its evaluation images."""
+    roles = {role: spec for role, spec in experiment.data.roles().items() if role != "train"}
+    return {role: evaluation_patients(**data_spec(spec, manifests[role])) for role, spec in roles.items()}
+
+
 def _refuse_shared_patients(experiment: Experiment, manifests: Mapping[str, Path], rows: PackRows) -> None:
-    for role, spec in experiment.data.roles().items():
-        if role == "train":
-            continue
-        shared = sorted(rows.patients() & evaluation_patients(**data_spec(spec, manifests[role])))
-        if shared:
+    for role, patients in _judged(experiment, manifests).items():
+        spec = experiment.data.roles()[role]
+        if shared := sorted(rows.patients() & patients):
             found = f"{len(shared)} shared, for example {shared[0]!r}"
             rule = "no training patient may be among the evaluation images"
             raise LeakageError(f"{manifests[role]} (data.{role})", rule, found, "split by patient")

@@ -9,16 +9,20 @@ patient of the plan, at that fraction and seed, and none an evaluation patient.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.data.datasets import PackRows
 from monai_cxraug.data.mixing import declared_patients
 from monai_cxraug.errors import InputError, LeakageError, StateError
-from monai_cxraug.experiments.plan import GeneratorPlan
-from monai_cxraug.experiments.shipped import INDEX, Shipped, ShippedModel, read_shipped
+from monai_cxraug.experiments.plan import GeneratorPlan, Plan, stage_folder
+from monai_cxraug.experiments.provenance import describe_model
+from monai_cxraug.experiments.shipped import INDEX, MODEL, Shipped, ShippedModel, read_shipped
+from monai_cxraug.experiments.stage import Stage
 from monai_cxraug.experiments.work import Work
 from monai_cxraug.networks.weights import load_model
 from monai_cxraug.resources import resource_root
@@ -91,6 +95,34 @@ class Shelf:
         if others := sorted(seen - part.patients()):
             rule = "a generator may only have seen training patients of this experiment, at its fraction"
             raise LeakageError(where, rule, f"{len(others)} others, for example {others[0]!r}", _MEND)
+
+
+def fetch(plan: Plan, run: Path, bundles: Path) -> str:
+    """Put the generators that a plan takes into its run, as if they had been trained there.
+
+    Args:
+        plan: with generators that :class:`Shelf` found.
+        run: folder of the run.
+        bundles: folder of the bundles.
+
+    Returns:
+        What was taken, in one line; empty where nothing is.
+    """
+    taken = [one for one in plan.generators if one.reused]
+    for one in taken:
+        stage = Stage(stage_folder(run, one), one.key)
+        if stage.done:
+            continue
+        source = bundles / one.reused["file"]
+        shipped = {model.stage.id: model for model in read_shipped(source.parents[1]).generators()}
+        trained = shipped[source.parent.name]
+        with stage.work() as record:
+            with atomic_path(stage.folder / MODEL) as temporary:
+                shutil.copyfile(source, temporary)
+            record |= {"settings": dict(trained.settings), "overlays": list(trained.overlays)}
+            record |= {"about": describe_model(source), "reused": dict(one.reused)}
+    folders = {one.reused["file"].rsplit("/", 2)[0] for one in taken}
+    return f"generators: {len(taken)} taken from {', '.join(sorted(folders))}" if taken else ""
 
 
 def _is(model: ShippedModel, one: GeneratorPlan, work: Work) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.errors import StateError
 from monai_cxraug.experiments.plan import (
     FILTERED,
     CellPlan,
@@ -57,6 +58,9 @@ class Hand:
         """
         stage = self.stage(one)
         if not (done := stage.done):
+            if isinstance(one, GeneratorPlan) and one.reused:
+                mend = "start the run again with --reuse-generators"
+                raise StateError(stage.folder, "a generator that is taken must be there", "none", mend)
             with stage.work() as record:
                 if isinstance(one, SyntheticPlan):
                     self._sample(one, record)

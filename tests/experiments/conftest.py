@@ -88,6 +88,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, small_run: Path) -> Path:
     """Folder of bundles that ship the models of the small run."""
     from monai_cxraug.experiments.shipping import Shipping
 
-    folder = tmp_path_factory.mktemp("bundles")
+    folder = tmp_path_factory.mktemp("shipped") / "bundles"
     Shipping(small_run, folder, names_are_public=True).ship()
     return folder

@@ -44,9 +44,21 @@ def test_cells_are_judged_on_test_images_when_there_are_any() -> None:
     assert found.data.judged[0] == "test"
 
 
+def test_a_text_in_place_of_a_role_is_a_manifest(tmp_path: Path) -> None:
+    data = document()["data"]
+    test = {**data["validation"], "split": "test", "where": {"view": "PA"}}
+    path = _write(tmp_path, data={**data, "test": test})
+    found = load_experiment(path, ["data.test=unseen/manifest.csv"]).data.test
+    assert found is not None
+    assert (found.manifest, found.source, found.split, found.where) == ("unseen/manifest.csv", None, None, {})
+    assert load_experiment(_write(tmp_path), ["data.test=here"]).data.judged[0] == "test"  # there was none before
+
+
 @pytest.mark.parametrize(
     ("changes", "setting", "words"),
     [
+        ({}, "data.test=7", ["data", "'test'", "must be a mapping"]),
+        ({}, "data.test=$x", ["may not begin with"]),
         ({"sedes": [0]}, None, ["sedes", "did you mean 'seeds'"]),
         ({}, "budget.clasifier.steps=3", ["clasifier", "did you mean 'classifier'"]),
         ({}, "data.train.wehre={}", ["data", "wehre", "did you mean 'where'"]),
