@@ -9,6 +9,7 @@ LABEL := $(or $(CXRAUG_LABEL_VENV),.venv-label)
 NVFLARE := $(or $(CXRAUG_NVFLARE_VENV),.venv-nvflare)
 DEPLOY := $(or $(CXRAUG_DEPLOY_VENV),.venv-deploy)
 LPIPS := $(or $(CXRAUG_LPIPS_VENV),.venv-lpips)
+DOCS := $(or $(CXRAUG_DOCS_VENV),.venv-docs)
 PARALLEL ?= -n logical --maxprocesses 4 --dist worksteal
 FAST := not slow and not gpu and not service and not e2e
 
@@ -16,7 +17,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-nvflare .venv-deploy .venv-lpips demo study-demo audit label test test-slow test-service check format-check lint types test-fast format clean
+.PHONY: help .venv .venv-nvflare .venv-deploy .venv-lpips demo docs docs-serve study-demo audit label test test-slow test-service check format-check lint types test-fast format clean
 
 help: ## list the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.x] [ARGS="more pytest arguments"]'
@@ -28,6 +29,13 @@ demo: $(READY) ## run the whole job on generated phantoms; ends with a table and
 
 study-demo: $(READY) ## build a reader study on phantoms, have it answered in a real browser, write its report
 	@$(RUN) scripts.study_demo $(ARGS)
+
+docs: $(DOCS)/.installed ## build the guide, without warnings, in an environment of its own; ends with site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo site/index.html
+
+docs-serve: $(DOCS)/.installed ## show the guide at http://127.0.0.1:8000 and build it again when a page changes
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs serve $(ARGS)
 
 test: $(READY) ## run all tests but those marked slow, gpu or service
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
@@ -73,7 +81,7 @@ label: $(LABEL)/.installed ## serve a classifier in MONAI Label: make label MODE
 	@$(LABEL)/bin/python apps/monailabel_cxraug/serve.py $(if $(MODEL),'$(MODEL)') $(if $(STUDIES),'$(STUDIES)') $(ARGS)
 
 clean: ## remove environments, caches and build outputs; runs/ stays
-	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-lpips .venv-audit .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-label .venv-nvflare .venv-deploy .venv-lpips .venv-docs .venv-audit .venv-bench-* site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(READY) ## make the environment, once
@@ -122,6 +130,14 @@ $(NVFLARE)/.installed: apps/nvflare/requirements.txt pyproject.toml constraints.
 # What the SDK brings pins protobuf lower than constraints.txt does.
 $(DEPLOY)/.installed: apps/monai_deploy/requirements.txt pyproject.toml constraints.txt
 	$(call install,-e . -r $<)
+
+# The guide is made from the sources without importing them, so that neither the package nor torch is installed here, but
+# what the extra names alone.
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	@rm -f $@; echo 'Installing into $(@D)'; $(PYTHON) -m venv $(@D)
+	@$(PYTHON) -c 'import pathlib, tomllib; project = tomllib.loads(pathlib.Path("pyproject.toml").read_text("utf-8"))["project"]; \
+	  print(*project["optional-dependencies"]["docs"], sep="\n")' > $(@D)/requirements.txt
+	@$(@D)/bin/python -m pip install --quiet -c constraints.txt -r $(@D)/requirements.txt && touch $@
 
 # lpips wants torchvision, whose compiled part need not load for what is used of it; all else comes from our environment.
 $(LPIPS)/.installed: $(READY)

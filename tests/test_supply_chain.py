@@ -18,7 +18,7 @@ from scripts.write_sbom import LOCK, SBOM, Pinned, describe, read_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 #: extras that developers need, or that bring a tool of another kind; the lock is for users.
-LEFT_OUT = {"dev", "test", "itk", "tracking"}
+LEFT_OUT = {"dev", "docs", "test", "itk", "tracking"}
 
 
 @pytest.fixture(scope="module")
