@@ -26,7 +26,7 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert names["found"]["missing"] == []  # every control of a verdict is there
     assert names["page"].is_file()
     assert names["folder"].parent == tmp_path
-    assert [path.name for path in tmp_path.glob("tutorial-*")] == [names["folder"].name]  # nothing beside its own folder
+    assert [path.name for path in tmp_path.glob("tutorial-*")] == [names["folder"].name]
 
 
 def test_what_is_shown_was_run_in_order_without_an_error() -> None:
