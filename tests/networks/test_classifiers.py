@@ -68,7 +68,7 @@ def test_no_findings_are_refused() -> None:
         Classifier(0)
 
 
-@pytest.mark.parametrize("architecture", ["densenet121", "efficientnet_b1", "resnet50", "small_cnn"])
+@pytest.mark.parametrize("architecture", ["densenet121", "efficientnet_b1", "resnet50", "resnet18_half", "small_cnn"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_architecture_learns_and_is_rebuilt(architecture: str, channels: int) -> None:
     torch.manual_seed(0)
@@ -109,6 +109,26 @@ def test_normalisations_forget_what_they_began_with(architecture: str) -> None:
             network(images)
     assert norms
     assert all(norm.running_var.max() < 1e4 for norm in norms)
+
+
+def test_resnet18_has_the_published_size_and_its_half_a_quarter_of_that() -> None:
+    def size(architecture: str) -> int:
+        return sum(parameter.numel() for parameter in Classifier(1000, architecture, 3).parameters())
+
+    assert size("resnet18") == 11_689_512  # of torchvision's documentation
+    weights = sum(a * b * k * k for a, b, k in [(3, 32, 7), *_HALF])
+    norms = 2 * sum(b for _, b, _ in [(3, 32, 7), *_HALF])
+    assert size("resnet18_half") == weights + norms + 256 * 1000 + 1000
+
+
+def _stage(before: int, after: int) -> list[tuple[int, int, int]]:
+    """Convolutions (in, out, side) of two basic blocks; the first one's shortcut where the width changes."""
+    shortcut = [(before, after, 1)] if before != after else []
+    return [(before, after, 3), *[(after, after, 3)] * 3, *shortcut]
+
+
+#: He et al. 2016, table 1, 18 layers, with half the features.
+_HALF = [*_stage(32, 32), *_stage(32, 64), *_stage(64, 128), *_stage(128, 256)]
 
 
 @pytest.mark.slow
