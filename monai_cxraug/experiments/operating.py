@@ -16,6 +16,7 @@ from monai_cxraug.experiments.plan import CellPlan
 from monai_cxraug.metrics.calibration import calibration_error
 from monai_cxraug.metrics.curves import precision_recall_points, reliability_points, roc_points
 from monai_cxraug.metrics.measures import NAMES, Measures, measure_change, measure_each
+from monai_cxraug.metrics.resampling import Draws
 from monai_cxraug.predictions import Predictions
 
 #: threshold where there are no images to choose one on.
@@ -45,19 +46,19 @@ class Answers:
         """Take the answers of some cells out of those of all."""
         return cls(cells, [tables[cell.id] for cell in cells], [fitted.get(cell.id) for cell in cells])
 
-    def rows(self, studied: Sequence[str], replicates: int) -> list[dict[str, Any]]:
+    def rows(self, draws: Mapping[str, Draws]) -> list[dict[str, Any]]:
         """Measure every finding, seed by seed and over all seeds.
 
         Args:
-            studied: findings whose measures over all seeds get intervals.
-            replicates: bootstrap replicates over patients and seeds.
+            draws: findings whose measures over all seeds get intervals, to what the bootstrap draws of the images
+                whose label is known.
 
         Returns:
             Rows for ``results.json``; a measure that a missing class forbids is None.
         """
         rows = []
         for column, finding in enumerate(self.tables[0].findings):
-            rows += self._rows(column, replicates if finding in studied else 0)
+            rows += self._rows(column, draws.get(finding))
         return rows
 
     def change(self, other: Answers, finding: str, replicates: int) -> list[dict[str, Any]]:
@@ -114,11 +115,11 @@ class Answers:
             )
         return rows
 
-    def _rows(self, column: int, replicates: int) -> list[dict[str, Any]]:
+    def _rows(self, column: int, draws: Draws | None) -> list[dict[str, Any]]:
         """One finding: each seed, then all together."""
         first, finding = self.tables[0], self.tables[0].findings[column]
         labels, cuts = first.labels[:, column], self._cuts(column)
-        each, together = measure_each(self._column(column), labels, cuts, first.owners, replicates)
+        each, together = measure_each(self._column(column), labels, cuts, draws)
         before = [calibration_error(table.probs[:, column], labels) for table in self.tables]
         rows = []
         for cell, found, cut, fitted, error in zip(self.cells, each, cuts, self.calibrations, before, strict=True):

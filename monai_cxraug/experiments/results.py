@@ -19,14 +19,18 @@ from monai_cxraug.experiments.experiment import Experiment
 from monai_cxraug.experiments.operating import Answers
 from monai_cxraug.experiments.plan import CellPlan, Plan
 from monai_cxraug.experiments.subgroups import subgroup_rows
-from monai_cxraug.metrics.comparison import Difference, Estimate, compare, estimate
+from monai_cxraug.metrics.comparison import Difference, Estimate, compare_arms, estimate, estimate_arm
 from monai_cxraug.metrics.multiplicity import benjamini_hochberg, holm
+from monai_cxraug.metrics.panel import Judged, Panel
+from monai_cxraug.metrics.resampling import Draws
 from monai_cxraug.predictions import Predictions, read_predictions
 
 SCHEMA = "cxraug.results/2"
 METRICS_SCHEMA = "cxraug.metrics/1"
 MACRO = "macro"
 _LEVEL = 0.05
+#: arm, fraction and ratio of a group.
+Name = tuple[str, float, float | None]
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,18 @@ class Group:
     cells: Sequence[CellPlan]
 
     @property
+    def name(self) -> Name:
+        """What tells it from the others."""
+        return self.arm, self.fraction, self.ratio
+
+    @property
     def key(self) -> dict[str, Any]:
         """The columns that name the group in the results."""
         return {"arm": self.arm, "fraction": self.fraction, "ratio": self.ratio}
+
+
+#: a group, and one that it is compared with.
+Pair = tuple[Group, Group]
 
 
 def compute_results(
@@ -70,8 +83,11 @@ def compute_results(
     _require_same_images(predictions)
     experiment = plan.experiment
     groups = _groups(plan.cells)
-    arms = [row for group in groups for row in _arm_rows(group, predictions, plan)]
-    comparisons = _comparisons(groups, predictions, experiment)
+    pairs = _pairs(groups, experiment.arms)
+    ranked = {name: _rank(name, groups, pairs, predictions, experiment) for name in (*plan.classes, MACRO)}
+    arms = [row for group in groups for ranking in ranked.values() for row in ranking.rows[group.name]]
+    comparisons = _comparisons(pairs, ranked, experiment)
+    draws = {finding: ranked[finding].draws for finding in experiment.findings}
     answers = {id(group): Answers.of(group.cells, predictions, calibrations or {}) for group in groups}
     primary = _primary(experiment, comparisons)
     return {
@@ -83,11 +99,7 @@ def compute_results(
         "scale": plan.scale and plan.scale.document(),
         "arms": arms,
         "comparisons": comparisons,
-        "operating": [
-            {**group.key, **row}
-            for group in groups
-            for row in answers[id(group)].rows(experiment.findings, experiment.budget.replicates)
-        ],
+        "operating": [{**group.key, **row} for group in groups for row in answers[id(group)].rows(draws)],
         "subgroups": [
             {**group.key, **row}
             for group in groups
@@ -160,61 +172,92 @@ def _groups(cells: Sequence[CellPlan]) -> list[Group]:
     return [Group(*key, sorted(members, key=lambda cell: cell.seed)) for key, members in found.items()]
 
 
-def _arm_rows(group: Group, predictions: Mapping[str, Predictions], plan: Plan) -> list[dict[str, Any]]:
-    rows = []
-    replicates = plan.experiment.budget.replicates
-    for finding in (*plan.classes, MACRO):
-        for seed, cells in [*((cell.seed, [cell]) for cell in group.cells), ("all", group.cells)]:
-            scores, labels, patients = _arrays(cells, predictions, finding, plan.experiment.findings)
-            drawn = replicates if seed == "all" and finding in (*plan.experiment.findings, MACRO) else 0
-            found = estimate(scores, labels, patients, drawn)
-            rows.append({**group.key, "seed": seed, "finding": finding, **_estimate_values(found)})
-    return rows
+def _pairs(groups: Sequence[Group], arms: Sequence[str]) -> list[Pair]:
+    """Every group with each that it is compared with: of an arm listed before its own, where all else is alike."""
+    places: dict[tuple[str, float], list[Group]] = {}
+    for group in groups:
+        places.setdefault((group.arm, group.fraction), []).append(group)
+    return [
+        (group, base)
+        for later, arm in enumerate(arms)
+        for reference in arms[:later]
+        for group in groups
+        if group.arm == arm
+        for base in places.get((reference, group.fraction), ())
+        if base.ratio in (None, group.ratio)
+    ]
 
 
-def _comparisons(
-    groups: Sequence[Group], predictions: Mapping[str, Predictions], experiment: Experiment
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Ranking:
+    """How well all groups rank one finding.
+
+    Args:
+        rows: group to its rows, one a seed and one for all.
+        differences: of every pair of groups, where the finding is studied.
+        draws: what the bootstrap draws of the images whose label is known.
+    """
+
+    rows: Mapping[Name, list[dict[str, Any]]]
+    differences: Mapping[tuple[Name, Name], Difference]
+    draws: Draws
+
+
+def _rank(
+    finding: str,
+    groups: Sequence[Group],
+    pairs: Sequence[Pair],
+    predictions: Mapping[str, Predictions],
+    experiment: Experiment,
+) -> _Ranking:
+    """Estimate all groups on one finding, and compare them if it is studied, each judged once and drawn for once."""
+    first, studied = next(iter(predictions.values())), finding in (*experiment.findings, MACRO)
+    columns = [first.findings.index(name) for name in (experiment.findings if finding == MACRO else [finding])]
+    panel = Panel.build(first.labels[:, columns], first.owners, experiment.budget.replicates)
+    arms = {
+        group.name: panel.judge(np.stack([predictions[cell.id].probs[:, columns] for cell in group.cells]))
+        for group in groups
+    }
+    drawn, declared = studied and panel.draws.replicates > 0, {experiment.endpoint.arm, experiment.endpoint.reference}
+    return _Ranking(
+        {group.name: _arm_rows(group, finding, arms[group.name], drawn) for group in groups},
+        {
+            (group.name, base.name): compare_arms(
+                arms[group.name], arms[base.name], drawn and {group.arm, base.arm} == declared
+            )
+            for group, base in pairs
+            if studied
+        },
+        panel.draws,
+    )
+
+
+def _arm_rows(group: Group, finding: str, arm: Judged, drawn: bool) -> list[dict[str, Any]]:
+    seeds = zip(group.cells, arm.each(), strict=True)
+    found = [(cell.seed, estimate_arm(one, bootstrap=False)) for cell, one in seeds]
+    return [
+        {**group.key, "seed": seed, "finding": finding, **_estimate_values(one)}
+        for seed, one in [*found, ("all", estimate_arm(arm, drawn))]
+    ]
+
+
+def _comparisons(pairs: Sequence[Pair], ranked: Mapping[str, _Ranking], experiment: Experiment) -> list[dict[str, Any]]:
     """Compare every arm with every arm listed before it; adjust by Holm over findings x fractions (evidence rule 4).
 
     The two arms of the endpoint are compared in the direction that was declared.
     """
-    rows = []
-    declared = (experiment.endpoint.arm, experiment.endpoint.reference)
-    for later, arm in enumerate(experiment.arms):
-        for reference in experiment.arms[:later]:
-            families: dict[float | None, list[dict[str, Any]]] = {}
-            for group in (group for group in groups if group.arm == arm):
-                for base in (base for base in groups if _is_reference(base, group, reference)):
-                    for finding in (*experiment.findings, MACRO):
-                        row = _compare(group, base, finding, predictions, experiment)
-                        families.setdefault(group.ratio, []).append(row)
-            for family in families.values():
-                judged = _judge(family, experiment)
-                rows += [_turn(row, experiment) for row in judged] if (reference, arm) == declared else judged
+    families: dict[tuple[str, str, float | None], list[dict[str, Any]]] = {}
+    for group, base in pairs:
+        named = {"arm": group.arm, "reference": base.arm, "fraction": group.fraction, "ratio": group.ratio}
+        families.setdefault((group.arm, base.arm, group.ratio), []).extend(
+            {**named, "finding": finding, **_difference_values(ranked[finding].differences[group.name, base.name])}
+            for finding in (*experiment.findings, MACRO)
+        )
+    rows, declared = [], (experiment.endpoint.arm, experiment.endpoint.reference)
+    for (arm, reference, _), family in families.items():
+        judged = _judge(family, experiment)
+        rows += [_turn(row, experiment) for row in judged] if (reference, arm) == declared else judged
     return rows
-
-
-def _is_reference(base: Group, group: Group, reference: str) -> bool:
-    return base.arm == reference and base.fraction == group.fraction and base.ratio in (None, group.ratio)
-
-
-def _compare(
-    group: Group, base: Group, finding: str, predictions: Mapping[str, Predictions], experiment: Experiment
-) -> dict[str, Any]:
-    ours, labels, patients = _arrays(group.cells, predictions, finding, experiment.findings)
-    theirs, _, _ = _arrays(base.cells, predictions, finding, experiment.findings)
-    endpoint = experiment.endpoint
-    declared = {group.arm, base.arm} == {endpoint.arm, endpoint.reference}
-    found = compare(ours, theirs, labels, patients, experiment.budget.replicates if declared else 0)
-    return {
-        "arm": group.arm,
-        "reference": base.arm,
-        "fraction": group.fraction,
-        "ratio": group.ratio,
-        "finding": finding,
-        **_difference_values(found),
-    }
 
 
 def _judge(family: list[dict[str, Any]], experiment: Experiment) -> list[dict[str, Any]]:
@@ -271,17 +314,6 @@ def _turn(row: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
     difference = None if row["difference"] is None else -row["difference"]
     turned = {**row, **ends, "arm": row["reference"], "reference": row["arm"], "difference": difference}
     return {**turned, "verdict": verdict(turned, experiment.arms)}
-
-
-def _arrays(
-    cells: Sequence[CellPlan], predictions: Mapping[str, Predictions], finding: str, studied: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Scores ``[S, n]`` (``[S, n, K]`` for the macro mean), labels and patients."""
-    first = predictions[cells[0].id]
-    columns = [first.findings.index(name) for name in (studied if finding == MACRO else [finding])]
-    scores = np.stack([predictions[cell.id].probs[:, columns] for cell in cells])
-    labels = first.labels[:, columns]
-    return (scores, labels, first.owners) if finding == MACRO else (scores[..., 0], labels[:, 0], first.owners)
 
 
 def _require_same_images(predictions: Mapping[str, Predictions]) -> None:

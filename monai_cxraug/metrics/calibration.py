@@ -110,12 +110,27 @@ def recalibrate(probs: ArrayLike, labels: ArrayLike) -> Recalibration:
         LabelError: a label is none of 1, 0 and NaN.
     """
     known, truth = known_pairs(probs, labels)
-    odds = log_odds(known)
-    if _apart(odds[truth == 1], odds[truth == 0]):
-        return Recalibration(math.nan, math.nan)
-    centre, spread = odds.mean(), odds.std()
-    intercept, slope = _newton((odds - centre) / spread, truth)
-    return Recalibration(float(intercept - slope * centre / spread), float(slope / spread))
+    return Recalibration(*map(float, recalibrate_rows(log_odds(known)[np.newaxis], truth)[0]))
+
+
+def recalibrate_rows(odds: Floats, truth: Floats) -> Floats:
+    """Fit :func:`recalibrate` to several networks' answers at once, each as if it were alone.
+
+    Args:
+        odds: ``[R, n]`` log-odds, a row a network.
+        truth: ``[n]`` of 1, 0.
+
+    Returns:
+        ``[R, 2]`` intercepts and slopes.
+    """
+    lines = np.full((len(odds), 2), math.nan)
+    rows = np.flatnonzero([not _apart(row[truth == 1], row[truth == 0]) for row in odds])
+    if len(rows):
+        fitted = odds[rows]
+        centre, spread = fitted.mean(axis=1), fitted.std(axis=1)
+        intercept, slope = _newton((fitted - centre[:, np.newaxis]) / spread[:, np.newaxis], truth).T
+        lines[rows, 0], lines[rows, 1] = intercept - slope * centre / spread, slope / spread
+    return lines
 
 
 def _apart(positive: Floats, negative: Floats) -> bool:
@@ -126,18 +141,36 @@ def _apart(positive: Floats, negative: Floats) -> bool:
 
 
 def _newton(values: Floats, truth: Floats) -> Floats:
-    """Intercept and slope by Newton's method; a step that does not lower the loss is halved."""
-    line, columns = np.zeros(2), np.stack([np.ones_like(values), values])
-    loss = log_loss(line @ columns, truth)
+    """Intercepts and slopes ``[R, 2]`` of rows ``[R, n]`` by Newton's method; a step that raises the loss is halved."""
+    lines, left = np.zeros((len(values), 2)), np.arange(len(values))
+    columns = np.stack([np.ones_like(values), values], axis=1)  # [R, 2, n]
+    loss = _losses(lines, columns, truth)
     for _ in range(_STEPS):
-        mean = 1 / (1 + np.exp(-(line @ columns)))
-        step = np.linalg.solve((columns * mean * (1 - mean)) @ columns.T, columns @ (truth - mean))
-        while (after := log_loss((line + step) @ columns, truth)) > loss + _ROUNDING:
-            step /= 2
-        line, loss = line + step, after
-        if np.abs(step).max() < _ROUNDING:
+        line, here, before = lines[left], columns[left], loss[left]
+        mean = 1 / (1 + np.exp(-_along(line, here)))[:, np.newaxis]
+        curvature = (here * mean * (1 - mean)) @ here.transpose(0, 2, 1)
+        step = np.linalg.solve(curvature, here @ (truth - mean).transpose(0, 2, 1))[..., 0]
+        after = _losses(line + step, here, truth)
+        while (worse := after > before + _ROUNDING).any():
+            step[worse] /= 2
+            after[worse] = _losses(line[worse] + step[worse], here[worse], truth)
+        lines[left], loss[left] = line + step, after
+        left = left[np.abs(step).max(axis=1) >= _ROUNDING]
+        if not len(left):
             break
-    return line
+    return lines
+
+
+def _along(lines: Floats, columns: Floats) -> Floats:
+    """Log-odds ``[R, n]`` of lines ``[R, 2]`` on columns ``[R, 2, n]``."""
+    odds: Floats = (lines[:, np.newaxis] @ columns)[:, 0]
+    return odds
+
+
+def _losses(lines: Floats, columns: Floats, truth: Floats) -> Floats:
+    """Log loss ``[R]`` of each line."""
+    losses: Floats = np.logaddexp(0.0, (1 - 2 * truth) * _along(lines, columns)).mean(axis=1)
+    return losses
 
 
 def brier_score(probs: ArrayLike, labels: ArrayLike) -> float:

@@ -8,22 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import chdtri, stdtr, stdtrit
 
 from monai_cxraug.errors import InputError
-from monai_cxraug.metrics.auroc import Floats, bootstrap_auroc, check_labels
-from monai_cxraug.metrics.delong import measure_influence, number_patients
+from monai_cxraug.metrics.auroc import Floats
 from monai_cxraug.metrics.multiplicity import holm
+from monai_cxraug.metrics.panel import Judged, Panel, contrast
 from monai_cxraug.metrics.power import detectable_effect, hanley_mcneil
-from monai_cxraug.metrics.resampling import Patients, patient_weights, percentile_interval, seed_weights
+from monai_cxraug.metrics.resampling import Patients, percentile_interval
 
-__all__ = ["Difference", "Estimate", "Spread", "compare", "estimate", "holm"]
+__all__ = ["Difference", "Estimate", "Spread", "compare", "compare_arms", "estimate", "estimate_arm", "holm"]
 
 Interval = tuple[float, float]
 
@@ -204,19 +203,28 @@ def estimate(
         InputError: shapes disagree or a score is not finite.
         LabelError: a label is none of 1, 0 and NaN.
     """
-    sample = _Sample.build([scores], labels, patients)
-    spread, point = sample.spread([1.0]), sample.point(0)
+    return estimate_arm(Panel.build(labels, patients, replicates, seed).judge(scores), bootstrap=bool(replicates))
+
+
+def estimate_arm(arm: Judged, bootstrap: bool = True) -> Estimate:
+    """Estimate the AUROC of an arm that was judged, as :func:`estimate` does.
+
+    Args:
+        arm: the arm.
+        bootstrap: whether the bootstrap's interval is wanted too.
+    """
+    panel, point, spread = arm.panel, float(arm.areas.mean()), _spread([arm], [1.0])
     return Estimate(
         auroc=point,
-        interval=_area_interval(point, spread, sample.carriers) if spread else None,
-        n=sample.n,
-        positives=sample.positives,
-        patients=sample.owners[1],
-        left_out=sample.left_out,
-        skipped=sample.skipped,
+        interval=_area_interval(point, spread, arm.carriers) if spread else None,
+        n=panel.n,
+        positives=panel.positives,
+        patients=panel.owners[1],
+        left_out=panel.left_out,
+        skipped=panel.skipped,
         standard_error=spread.standard_error if spread else math.nan,
         dof=spread.dof if spread else math.nan,
-        bootstrap_interval=sample.bootstrap([1.0], replicates, seed),
+        bootstrap_interval=percentile_interval(arm.replicates) if bootstrap and panel.findings else None,
     )
 
 
@@ -245,8 +253,26 @@ def compare(
         InputError: shapes disagree or a score is not finite.
         LabelError: a label is none of 1, 0 and NaN.
     """
-    sample = _Sample.build([scores_a, scores_b], labels, patients)
-    spread, difference = sample.spread([1.0, -1.0]), sample.point(0) - sample.point(1)
+    panel = Panel.build(labels, patients, replicates, seed)
+    return compare_arms(panel.judge(scores_a), panel.judge(scores_b), bootstrap=bool(replicates))
+
+
+def compare_arms(arm: Judged, reference: Judged, bootstrap: bool = True) -> Difference:
+    """Compare two arms that one panel judged, as :func:`compare` does.
+
+    Args:
+        arm: the arm in question.
+        reference: the other; row s of both is the same training seed.
+        bootstrap: whether the bootstrap's interval is wanted too.
+
+    Raises:
+        InputError: they have not equally many seeds.
+    """
+    if arm.scores.shape != reference.scores.shape:
+        found = f"{arm.scores.shape} and {reference.scores.shape}"
+        raise InputError("comparison", "scores of both arms must fit each other, seed by seed", found)
+    panel, difference = arm.panel, float(arm.areas.mean()) - float(reference.areas.mean())
+    spread = _spread([arm, reference], [1.0, -1.0])
     p = spread.p(difference) if spread else math.nan
     if spread is None or math.isnan(p):
         interval = None
@@ -257,107 +283,24 @@ def compare(
         difference=difference,
         interval=interval,
         p=p,
-        n=sample.n,
-        positives=sample.positives,
-        left_out=sample.left_out,
-        skipped=sample.skipped,
+        n=panel.n,
+        positives=panel.positives,
+        left_out=panel.left_out,
+        skipped=panel.skipped,
         standard_error=spread.standard_error if spread else math.nan,
         dof=spread.dof if spread else math.nan,
         detectable=spread.detectable if spread else math.nan,
-        bootstrap_interval=sample.bootstrap([1.0, -1.0], replicates, seed),
+        bootstrap_interval=percentile_interval(arm.replicates - reference.replicates)
+        if bootstrap and panel.findings
+        else None,
     )
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Arms' scores on the images that count: known for a finding that has both classes."""
-
-    arms: list[Floats]  # each [S, m, K]
-    labels: Floats  # [m, K]
-    patients: list[str] | NDArray[Any]  # [m]
-    findings: list[int]  # columns with both classes
-    skipped: int
-
-    @classmethod
-    def build(cls, arms: Sequence[ArrayLike], labels: ArrayLike, patients: Patients) -> _Sample:
-        table = np.asarray(labels, dtype=np.float64)
-        stacks = [np.asarray(arm, dtype=np.float64) for arm in arms]
-        _check(stacks, table, patients)
-        check_labels(table)
-        if table.ndim == 1:
-            table, stacks = table[:, np.newaxis], [stack[..., np.newaxis] for stack in stacks]
-        both = [k for k in range(table.shape[1]) if (table[:, k] == 0).any() and (table[:, k] == 1).any()]
-        unknown = np.isnan(table[:, both or slice(None)])
-        known = np.flatnonzero(~unknown.all(axis=1))
-        kept = patients[known] if isinstance(patients, np.ndarray) else [str(patients[int(i)]) for i in known]
-        return cls([stack[:, known] for stack in stacks], table[known], kept, both, int(unknown.sum()))
-
-    @property
-    def n(self) -> int:
-        return len(self.labels)
-
-    @property
-    def positives(self) -> int:
-        return int((self.labels[:, self.findings or slice(None)] == 1).sum())
-
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        return tuple(k for k in range(self.labels.shape[1]) if k not in self.findings)
-
-    @cached_property
-    def owners(self) -> tuple[NDArray[np.intp], int]:
-        """Number of each image's patient, and how many patients there are."""
-        return number_patients(self.patients)
-
-    @cached_property
-    def _means(self) -> tuple[Floats, Floats, tuple[int, int]]:
-        """Mean over findings of areas ``[arms * S]`` and parts ``[3, P, arms * S]``; the fewest patients of a class."""
-        scores = np.concatenate(self.arms)
-        found = [measure_influence(scores[:, :, k].T, self.labels[:, k], *self.owners) for k in self.findings]
-        areas, parts = found[0].areas, found[0].parts
-        for one in found[1:]:
-            areas, parts = areas + one.areas, parts + one.parts
-        positive, negative = zip(*(one.carriers for one in found), strict=True)
-        return areas / len(found), parts / len(found), (min(positive), min(negative))
-
-    @property
-    def carriers(self) -> tuple[int, int]:
-        """Fewest patients with positive and with negative images that any finding has."""
-        return self._means[2] if self.findings else (0, 0)
-
-    def point(self, arm: int) -> float:
-        """Mean over seeds and findings of the AUROC on the images as they are."""
-        if not self.findings:
-            return math.nan
-        return float(self._means[0].reshape(len(self.arms), -1)[arm].mean())
-
-    def spread(self, signs: Sequence[float]) -> Spread | None:
-        """Spread of the signed sum of the arms; None where too few patients hold a class of some finding."""
-        if min(self.carriers) < LEAST_PATIENTS:
-            return None
-        areas, parts, _ = self._means
-        arms = len(signs)
-        values = np.tensordot(signs, areas.reshape(arms, -1), axes=1)
-        pulls = parts.reshape(*parts.shape[:2], arms, -1)
-        return Spread.over_patients_and_seeds(values, np.einsum("a,rpas->rps", signs, pulls))
-
-    def bootstrap(self, signs: Sequence[float], replicates: int, seed: int) -> Interval | None:
-        """Percentile interval of the signed sum of the arms, patients and seeds drawn with replacement."""
-        if not self.findings or not replicates:
-            return None
-        rng = np.random.default_rng(seed)
-        images = patient_weights(self.patients, replicates, rng)
-        seeds = seed_weights(len(self.arms[0]), replicates, rng)
-        drawn = [sign * self._replicate(arm, images, seeds) for arm, sign in enumerate(signs)]
-        return percentile_interval(np.sum(drawn, axis=0))
-
-    def _replicate(self, arm: int, images: NDArray[np.int32], seeds: Floats) -> Floats:
-        """Mean over findings and drawn seeds in each replicate ``[B]``."""
-        total = np.zeros(len(images))
-        for s, row in enumerate(self.arms[arm]):
-            for k in self.findings:
-                total += seeds[:, s] * bootstrap_auroc(row[:, k], self.labels[:, k], images)
-        return total / len(self.findings)
+def _spread(arms: Sequence[Judged], signs: Sequence[float]) -> Spread | None:
+    """Spread of the signed sum of arms; None where too few patients hold a class of some finding."""
+    if min(arms[0].carriers) < LEAST_PATIENTS:
+        return None
+    return Spread.over_patients_and_seeds(*contrast(arms, signs))
 
 
 def _patient_dof(pulls: Floats) -> float:
@@ -392,15 +335,6 @@ def _lowest_area(positives: int, negatives: int) -> float:
         return (1 - area) ** 2 - 1.96**2 * hanley_mcneil(area, positives, negatives)
 
     return float(brentq(miss, 1e-6, 1 - 1e-9))
-
-
-def _check(stacks: list[Floats], labels: Floats, patients: Patients) -> None:
-    found = f"scores {', '.join(str(stack.shape) for stack in stacks)}, labels {labels.shape}, {len(patients)} patients"
-    fits = all(stack.shape[1:] == labels.shape and stack.shape == stacks[0].shape for stack in stacks)
-    if not fits or labels.ndim not in (1, 2) or len(stacks[0]) == 0 or len(patients) != len(labels):
-        raise InputError("comparison", "scores [S, n] or [S, n, K] must fit labels [n] or [n, K] and patients", found)
-    if not all(np.isfinite(stack).all() for stack in stacks):
-        raise InputError("comparison", "scores must be finite", "NaN or infinity", "did training diverge?")
 
 
 def _record(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monai_cxraug.errors import InputError
-from monai_cxraug.metrics.calibration import known_pairs, log_odds, place_in_bins, recalibrate
-from monai_cxraug.metrics.ranks import Ladder, blocks, ratio
-from monai_cxraug.metrics.resampling import Patients, patient_weight_blocks, percentile_interval, seed_weights
+from monai_cxraug.metrics.calibration import known_pairs, log_odds, place_in_bins, recalibrate_rows
+from monai_cxraug.metrics.ranks import Ladder, Weighed, ratio
+from monai_cxraug.metrics.resampling import Draws, Patients, percentile_interval
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -97,7 +98,7 @@ def measure(probs: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> Meas
         LabelError: a label is none of 1, 0 and NaN.
     """
     known, truth = known_pairs(probs, labels)
-    values = _Weighable(known, truth, threshold).weigh(np.ones((len(truth), 1)))[:, 0]
+    values = _Weighable(known[np.newaxis], truth, np.array([threshold])).values[0]
     return _record(np.size(labels), truth, values)
 
 
@@ -113,7 +114,6 @@ def measure_seeds(
 
     Replicates of slope and intercept take one step of Newton's method from the fit of all images (Moulton and Zeger,
     Computational Statistics & Data Analysis 11, 1991); the specificities of 0.90 and 0.95 are found anew in each.
-    Memory does not grow with the number of replicates.
 
     Args:
         probs: ``[S, n]`` in [0, 1], a row for each seed.
@@ -130,31 +130,39 @@ def measure_seeds(
         InputError: shapes disagree or a probability is outside [0, 1].
         LabelError: a label is none of 1, 0 and NaN.
     """
-    return measure_each(probs, labels, thresholds, patients, replicates, seed)[1]
+    truth = np.asarray(labels, dtype=np.float64)
+    arm = _prepare(probs, truth, thresholds, len(patients))
+    return _measure(arm, truth, Draws(_owners(patients, truth), replicates, seed))[1]
 
 
 def measure_each(
-    probs: ArrayLike,
-    labels: ArrayLike,
-    thresholds: ArrayLike,
-    patients: Patients,
-    replicates: int = 2000,
-    seed: int = 0,
+    probs: ArrayLike, labels: ArrayLike, thresholds: ArrayLike, draws: Draws | None = None
 ) -> tuple[list[Measures], Measures]:
     """Measure one finding seed by seed, without intervals, and over the seeds, as :func:`measure_seeds`.
 
-    What a seed's answers need is worked out once for both. Arguments and errors are those of :func:`measure_seeds`.
+    What a seed's answers need is worked out once for both.
+
+    Args:
+        probs: ``[S, n]`` in [0, 1], a row for each seed.
+        labels: ``[n]`` of 1, 0, NaN (left out).
+        thresholds: ``[S]``, each chosen on other images; NaN where there is none.
+        draws: what the bootstrap draws of the images whose label is known; None for no intervals.
 
     Returns:
         The measures of each seed, and their means with intervals.
+
+    Raises:
+        InputError: shapes disagree or a probability is outside [0, 1].
+        LabelError: a label is none of 1, 0 and NaN.
     """
     truth = np.asarray(labels, dtype=np.float64)
-    arm = _prepare(probs, truth, thresholds, patients)
-    values, known = _values(arm), truth[~np.isnan(truth)]
-    mean = np.mean(values, axis=0)
-    drawn = _replicate(arm, _owners(patients, truth), replicates, np.random.default_rng(seed))
-    each = [_record(len(truth), known, value, dict.fromkeys(NAMES)) for value in values]
-    return each, _record(len(truth), known, mean, _intervals(mean, drawn))
+    return _measure(_prepare(probs, truth, thresholds, len(truth)), truth, draws)
+
+
+def _measure(arm: _Weighable, truth: Floats, draws: Draws | None) -> tuple[list[Measures], Measures]:
+    known, mean = truth[~np.isnan(truth)], np.mean(arm.values, axis=0)
+    each = [_record(len(truth), known, value, dict.fromkeys(NAMES)) for value in arm.values]
+    return each, _record(len(truth), known, mean, _intervals(mean, _replicate(arm, draws)))
 
 
 def measure_change(
@@ -187,22 +195,23 @@ def measure_change(
         LabelError: a label is none of 1, 0 and NaN.
     """
     truth = np.asarray(labels, dtype=np.float64)
-    arms = [_prepare(*arm, patients) for arm in ((probs_a, truth, thresholds_a), (probs_b, truth, thresholds_b))]
-    values = _mean(arms[0]) - _mean(arms[1])
-    owners = _owners(patients, truth)
-    drawn = [_replicate(arm, owners, replicates, np.random.default_rng(seed)) for arm in arms]
-    intervals = _intervals(values, drawn[0] - drawn[1])
+    sides = ((probs_a, truth, thresholds_a), (probs_b, truth, thresholds_b))
+    ours, theirs = (_prepare(*side, len(patients)) for side in sides)
+    draws = Draws(_owners(patients, truth), replicates, seed)
+    values = np.mean(ours.values, axis=0) - np.mean(theirs.values, axis=0)
+    intervals = _intervals(values, _replicate(ours, draws) - _replicate(theirs, draws))
     return {name: (float(value), intervals[name]) for name, value in zip(NAMES, values, strict=True)}
 
 
-def _prepare(probs: ArrayLike, truth: Floats, thresholds: ArrayLike, patients: Patients) -> list[_Weighable]:
-    """Check an arm's answers; one for each seed."""
+def _prepare(probs: ArrayLike, truth: Floats, thresholds: ArrayLike, patients: int) -> _Weighable:
+    """Check an arm's answers."""
     table, cuts = (np.asarray(values, dtype=np.float64) for values in (probs, thresholds))
-    fits = table.ndim == 2 and cuts.shape == table.shape[:1] and truth.shape == table.shape[1:] == (len(patients),)
+    fits = table.ndim == 2 and cuts.shape == table.shape[:1] and truth.shape == table.shape[1:] == (patients,)
     if not fits or not len(table):
-        found = f"{table.shape}, {cuts.shape}, {truth.shape}, {len(patients)} patients"
+        found = f"{table.shape}, {cuts.shape}, {truth.shape}, {patients} patients"
         raise InputError("measures", "probs [S, n] must fit labels [n], thresholds [S] and patients", found)
-    return [_Weighable(*known_pairs(row, truth), float(cut)) for row, cut in zip(table, cuts, strict=True)]
+    pairs = [known_pairs(row, truth) for row in table]
+    return _Weighable(np.stack([known for known, _ in pairs]), pairs[0][1], cuts)
 
 
 def _owners(patients: Patients, truth: Floats) -> Patients:
@@ -210,16 +219,6 @@ def _owners(patients: Patients, truth: Floats) -> Patients:
     if isinstance(patients, np.ndarray):
         return patients[~np.isnan(truth)]
     return [str(patient) for patient, label in zip(patients, truth, strict=True) if not math.isnan(label)]
-
-
-def _values(seeds: Sequence[_Weighable]) -> list[Floats]:
-    """Every measure of each seed ``[len(NAMES)]``."""
-    return [one.weigh(np.ones((one.sums.shape[1], 1)))[:, 0] for one in seeds]
-
-
-def _mean(seeds: Sequence[_Weighable]) -> Floats:
-    found: Floats = np.mean(_values(seeds), axis=0)
-    return found
 
 
 def _intervals(values: Floats, drawn: Floats) -> dict[str, Interval | None]:
@@ -255,65 +254,73 @@ def measure_groups(
 
 
 class _Weighable:
-    """Probabilities and labels of one finding, prepared so that a set of image weights costs sums only."""
+    """What networks answered of one finding, prepared so that a set of image weights costs sums only.
 
-    def __init__(self, probs: Floats, truth: Floats, threshold: float) -> None:
-        self.ladder = Ladder(probs, truth)
-        self.line = np.array(recalibrate(probs, truth))
-        right = np.where(math.isnan(threshold), math.nan, (probs >= threshold) == (truth == 1))
-        odds = log_odds(probs)
+    Args:
+        probs: ``[S, n]``, a row a network.
+        truth: ``[n]`` of 1, 0.
+        thresholds: ``[S]``.
+    """
+
+    def __init__(self, probs: Floats, truth: Floats, thresholds: Floats) -> None:
+        odds, cuts = log_odds(probs), thresholds[:, np.newaxis]
+        self.ladders = [Ladder(row, truth) for row in probs]
+        self.lines = recalibrate_rows(odds, truth)  # [S, 2]
+        right = np.where(np.isnan(cuts), math.nan, (probs >= cuts) == (truth == 1))
         loss = np.logaddexp(0.0, (1 - 2 * truth) * odds)
-        error, mean = probs - truth, 1 / (1 + np.exp(-(self.line[0] + self.line[1] * odds)))
+        error, mean = probs - truth, 1 / (1 + np.exp(-(self.lines[:, :1] + self.lines[:, 1:] * odds)))
         steep, miss = mean * (1 - mean), truth - mean
-        plain = [np.ones_like(truth), truth, right * truth, right * (1 - truth), error**2, loss]
+        plain = [np.ones_like(probs), np.broadcast_to(truth, probs.shape), right * truth, right * (1 - truth)]
         newton = [miss, miss * odds, steep, steep * odds, steep * odds**2]
-        bins = np.zeros((_BINS, len(truth)))
-        bins[place_in_bins(probs, _BINS), np.arange(len(truth))] = error
-        self.sums = np.concatenate([np.stack([*plain, *newton]), bins])  # [6 + 5 + bins, n]
+        rows, images = np.indices(probs.shape)
+        bins = np.zeros((len(probs), _BINS, len(truth)))
+        bins[rows, place_in_bins(probs, _BINS), images] = error
+        columns = np.stack([*plain, error**2, loss, *newton], axis=1)
+        self.sums = np.concatenate([columns, bins], axis=1)  # [S, 6 + 5 + bins, n]
+
+    @cached_property
+    def values(self) -> Floats:
+        """Every measure ``[S, len(NAMES)]`` on the images as they are."""
+        sums = self.sums @ np.ones((self.sums.shape[2], 1))
+        return self._weighed(sums, [one.plain for one in self.ladders])[..., 0]
 
     def weigh(self, weights: Floats) -> Floats:
-        """Every measure ``[len(NAMES), b]`` under the image weights ``[n, b]``."""
-        total, positive, found, cleared, square, loss, *rest = self.sums @ weights
+        """Every measure ``[S, len(NAMES), b]`` under the image weights ``[n, b]``."""
+        return self._weighed(self.sums @ weights, [one.weigh(weights) for one in self.ladders])
+
+    def _weighed(self, sums: Floats, ladders: Sequence[Weighed]) -> Floats:
+        total, positive, found, cleared, square, loss = np.moveaxis(sums[:, :6], 1, 0)  # [S, b] each
         negative = total - positive
-        ranked = self.ladder.weigh(weights)
-        slope, intercept = self._recalibrated(np.stack(rest[:5]), positive * negative > 0)
-        return np.stack(
-            [
-                ranked.areas,
-                ranked.precisions,
-                ranked.sensitivities(0.90),
-                ranked.sensitivities(0.95),
-                ratio(found + cleared, total),
-                ratio(negative, total),
-                (ratio(found, positive) + ratio(cleared, negative)) / 2,
-                ratio(found, positive),
-                ratio(cleared, negative),
-                ratio(np.abs(rest[5:]).sum(axis=0), total),
-                ratio(square, total),
-                ratio(loss, total),
-                slope,
-                intercept,
-            ]
-        )
+        ranks = [[one.areas, one.precisions, *map(one.sensitivities, (0.90, 0.95))] for one in ladders]
+        slope, intercept = self._recalibrated(np.moveaxis(sums[:, 6:11], 1, 0), positive * negative > 0)
+        measures = [
+            ratio(found + cleared, total),
+            ratio(negative, total),
+            (ratio(found, positive) + ratio(cleared, negative)) / 2,
+            ratio(found, positive),
+            ratio(cleared, negative),
+            ratio(np.abs(sums[:, 11:]).sum(axis=1), total),
+            ratio(square, total),
+            ratio(loss, total),
+            slope,
+            intercept,
+        ]
+        return np.concatenate([np.array(ranks), np.stack(measures, axis=1)], axis=1)
 
     def _recalibrated(self, sums: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Slopes and intercepts one Newton step from the line of all images."""
+        """Slopes and intercepts ``[S, b]`` one Newton step from the lines of all images."""
         miss, tilt, h00, h01, h11 = sums
         determinant = np.where(usable, h00 * h11 - h01**2, 0)
-        intercept = self.line[0] + ratio(h11 * miss - h01 * tilt, determinant)
-        return self.line[1] + ratio(h00 * tilt - h01 * miss, determinant), intercept
+        intercept = self.lines[:, :1] + ratio(h11 * miss - h01 * tilt, determinant)
+        return self.lines[:, 1:] + ratio(h00 * tilt - h01 * miss, determinant), intercept
 
 
-def _replicate(seeds: Sequence[_Weighable], owners: Patients, replicates: int, rng: np.random.Generator) -> Floats:
+def _replicate(arm: _Weighable, draws: Draws | None) -> Floats:
     """Every measure's replicates ``[len(NAMES), B]``, the mean over the seeds drawn; none without images."""
-    if not len(owners) or not replicates:
+    if draws is None or not len(draws.patients) or not draws.replicates:
         return np.empty((len(NAMES), 0))
-    parts = []
-    for drawn in patient_weight_blocks(owners, replicates, rng):
-        for _, block in blocks(drawn):
-            parts.append([one.weigh(block) for one in seeds])
-    samples = np.concatenate(parts, axis=-1)  # [S, measures, B]
-    mean: Floats = np.einsum("smb,bs->mb", samples, seed_weights(len(seeds), replicates, rng))
+    samples = np.concatenate([arm.weigh(weights) for _, weights in draws.blocks()], axis=-1)  # [S, measures, B]
+    mean: Floats = np.einsum("smb,bs->mb", samples, draws.seeds(len(samples)))
     return mean
 
 

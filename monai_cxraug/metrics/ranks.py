@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -72,9 +73,22 @@ class Ladder:
         heights = scores[positive]
         below, up_to = (np.searchsorted(scores[negative], heights, side=side) for side in ("left", "right"))
         starts = np.flatnonzero(_changes(below) | _changes(up_to) if merge else _changes(heights))
-        between = np.stack([below[starts], up_to[starts]], axis=1).reshape(-1)
-        self._positive = _sums(positive, starts, len(scores))
-        self._negative = _sums(negative, np.concatenate([[0], between]).astype(np.intp), len(scores))
+        self._places, self._starts, self._images = (positive, negative), starts, len(scores)
+        self._below, self._up_to = below[starts], up_to[starts]
+
+    @cached_property
+    def _matrices(self) -> tuple[csr_array, csr_array]:
+        """What sums positives on each rung, and negatives up to each, up to and with it, and above the last."""
+        between = np.stack([self._below, self._up_to], axis=1).reshape(-1)
+        (positive, negative), ends = self._places, np.concatenate([[0], between]).astype(np.intp)
+        return _sums(positive, self._starts, self._images), _sums(negative, ends, self._images)
+
+    @property
+    def plain(self) -> Weighed:
+        """What one set of equal weights makes of it, by counting alone."""
+        positive, negative = map(len, self._places)
+        rungs = np.diff(np.append(self._starts, positive)), self._below, self._up_to
+        return Weighed(*(rung[:, np.newaxis].astype(np.float64) for rung in rungs), np.array([float(negative)]))
 
     def weigh(self, weights: Floats) -> Weighed:
         """Weigh the rungs.
@@ -82,8 +96,9 @@ class Ladder:
         Args:
             weights: ``[n, b]`` weights of the images, a column for each set.
         """
-        reached = np.cumsum(self._negative @ weights, axis=0)  # [2 G + 1, b]
-        return Weighed(self._positive @ weights, reached[:-1:2], reached[1::2], reached[-1])
+        positive, negative = self._matrices
+        reached = np.cumsum(negative @ weights, axis=0)  # [2 G + 1, b]
+        return Weighed(positive @ weights, reached[:-1:2], reached[1::2], reached[-1])
 
 
 def plain_area(scores: Floats, labels: Floats) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +16,8 @@ from monai_cxraug.errors import ConfigError, InputError
 MAX_UNDEFINED = 0.10
 #: weights drawn at once where the caller does not say.
 _BLOCK = 1_000_000
+#: times a patient can be drawn, as :class:`Draws` keeps it.
+_MOST: Final = 255
 
 
 #: names, or numbers in the order of the names (:func:`number_by_name`), which are compared faster.
@@ -73,16 +77,70 @@ def patient_weight_blocks(
         ConfigError: fewer than one replicate.
         InputError: no images.
     """
+    owner = _owners(patients, replicates)
+    for counts in _patient_counts(owner, replicates, rng, block):
+        yield counts.astype(np.int32)[:, owner]
+
+
+def _owners(patients: Patients, replicates: int) -> NDArray[np.intp]:
     if replicates < 1:
         raise ConfigError("bootstrap replicates", "must be at least 1", replicates)
     if len(patients) == 0:
         raise InputError("bootstrap patients", "at least one image is needed", "none")
-    owner = number_by_name(patients)
-    count, step = int(owner.max()) + 1, block or max(1, _BLOCK // len(patients))
+    return number_by_name(patients)
+
+
+def _patient_counts(
+    owner: NDArray[np.intp], replicates: int, rng: np.random.Generator, block: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """How many times each patient is drawn, ``[b, P]``, some replicates at a time."""
+    count, step = int(owner.max()) + 1, block or max(1, _BLOCK // len(owner))
     for start in range(0, replicates, step):
-        size = min(step, replicates - start)
-        counts = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.int32)
-        yield counts[:, owner]
+        yield rng.multinomial(count, np.full(count, 1 / count), size=min(step, replicates - start))
+
+
+class Draws:
+    """What :func:`patient_weights` and then :func:`seed_weights` draw, kept for all that answered on the same images.
+
+    Nothing is drawn before it is asked for; a byte is kept for each patient and replicate.
+
+    Args:
+        patients: ``[n]`` patient of each image.
+        replicates: number of draws ``B``; 0 where none will be asked for.
+        seed: of the generator that draws.
+    """
+
+    def __init__(self, patients: Patients, replicates: int, seed: int = 0) -> None:
+        self.patients, self.replicates, self.seed = patients, replicates, seed
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Give some replicates at a time: which they are, and the weights of the images ``[n, b]``.
+
+        Raises:
+            ConfigError: there are no replicates.
+            InputError: there are no images.
+        """
+        owner, counts, _ = self._drawn
+        step = max(1, _BLOCK // len(owner))
+        for start in range(0, self.replicates, step):
+            part = slice(start, start + step)
+            yield part, counts[owner, part].astype(np.float64)
+
+    def seeds(self, count: int) -> NDArray[np.float64]:
+        """Weights ``[B, S]`` of so many training seeds, the same whenever they are asked for."""
+        return seed_weights(count, self.replicates, copy.deepcopy(self._drawn[2]))
+
+    @cached_property
+    def _drawn(self) -> tuple[NDArray[np.intp], NDArray[np.uint8], np.random.Generator]:
+        """Number of each image's patient, how many times each patient is drawn ``[P, B]``, the generator afterwards."""
+        owner, rng = _owners(self.patients, self.replicates), np.random.default_rng(self.seed)
+        counts = [_kept(block) for block in _patient_counts(owner, self.replicates, rng)]
+        return owner, np.ascontiguousarray(np.concatenate(counts).T), rng
+
+
+def _kept(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """In a byte each: of n patients one is drawn more than 255 times once in 10^500 draws, whatever n is."""
+    return np.minimum(counts, _MOST).astype(np.uint8)
 
 
 def seed_weights(seeds: int, replicates: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from monai_cxraug.calibration import Calibration, fit_calibration
 from monai_cxraug.experiments.operating import Answers
 from monai_cxraug.experiments.plan import CellPlan
 from monai_cxraug.metrics.calibration import brier_score, calibration_error
+from monai_cxraug.metrics.resampling import Draws
 from monai_cxraug.predictions import Predictions
 
 FINDINGS = ("Edema", "Mass")
@@ -28,13 +29,18 @@ CELLS = [CellPlan(f"plain-{seed}", "plain", 1.0, None, seed, {}, []) for seed in
 TABLES = {cell.id: table(cell.seed) for cell in CELLS}
 
 
+def drawn(answers: Predictions) -> dict[str, Draws]:
+    known = ~np.isnan(answers.labels)
+    return {finding: Draws(answers.owners[known[:, k]], 100) for k, finding in enumerate(FINDINGS)}
+
+
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, Calibration]:
     return {cell.id: fit_calibration(table(cell.seed + 100), "sensitivity=0.8", "0" * 64) for cell in CELLS}
 
 
 def test_each_cell_is_judged_at_its_own_threshold_and_temperature(fitted: dict[str, Calibration]) -> None:
-    rows = Answers.of(CELLS, TABLES, fitted).rows(FINDINGS, 100)
+    rows = Answers.of(CELLS, TABLES, fitted).rows(drawn(TABLES[CELLS[0].id]))
     assert [(row["finding"], row["seed"]) for row in rows] == [(name, s) for name in FINDINGS for s in (3, 5, "all")]
     for column, finding in enumerate(FINDINGS):
         three, five, every = rows[3 * column : 3 * column + 3]
@@ -59,7 +65,7 @@ def test_each_cell_is_judged_at_its_own_threshold_and_temperature(fitted: dict[s
 
 
 def test_without_images_to_choose_on_the_threshold_is_one_half() -> None:
-    row = Answers.of(CELLS[:1], TABLES, {}).rows(FINDINGS, 100)[0]
+    row = Answers.of(CELLS[:1], TABLES, {}).rows(drawn(TABLES[CELLS[0].id]))[0]
     answers = TABLES[CELLS[0].id]
     assert (row["rule"], row["threshold"], row["temperature"]) == ("threshold=0.5", 0.5, None)
     assert row["accuracy"] == pytest.approx(accuracy_score(answers.labels[:, 0], answers.probs[:, 0] >= 0.5))
@@ -69,6 +75,6 @@ def test_without_images_to_choose_on_the_threshold_is_one_half() -> None:
 def test_what_a_missing_class_forbids_is_none() -> None:
     answers = TABLES[CELLS[0].id]
     healthy = Predictions(answers.images, answers.patients, FINDINGS, np.zeros_like(answers.labels), answers.probs)
-    row = Answers.of(CELLS[:1], {CELLS[0].id: healthy}, {}).rows(FINDINGS, 100)[0]
+    row = Answers.of(CELLS[:1], {CELLS[0].id: healthy}, {}).rows(drawn(healthy))[0]
     assert (row["sensitivity"], row["sensitivity_interval"]) == (None, None)
     assert row["specificity"] == row["accuracy"]

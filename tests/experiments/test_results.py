@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from monai_cxraug.experiments.arms import CONTROLS, PLACEBO, missing_controls
 from monai_cxraug.experiments.experiment import make_experiment
 from monai_cxraug.experiments.plan import CellPlan, Plan
 from monai_cxraug.experiments.results import SummarisePredictions, compute_results, verdict
+from monai_cxraug.metrics.comparison import compare, estimate
+from monai_cxraug.metrics.measures import NAMES, measure_seeds
 from monai_cxraug.predictions import Predictions
 from tests.experiments.conftest import document
 
@@ -193,3 +196,40 @@ def test_summary_of_one_table(tmp_path: Path) -> None:
     assert set(found["findings"]) == set(CLASSES)
     low, high = found["findings"]["Mass"]["interval"]
     assert low < found["findings"]["Mass"]["auroc"] < high
+
+
+def test_what_is_worked_out_at_once_is_what_each_gives_alone() -> None:
+    """Groups share what is drawn, seeds their arm's influence, comparisons both: equal to the last bit."""
+    plan = _plan()
+    tables = _predictions(plan, {"gan": 2.0}, 120)
+    found, first, count = (
+        compute_results(plan, tables, "validation"),
+        tables["gan-0"],
+        plan.experiment.budget.replicates,
+    )
+    studied = ["Cardiomegaly", "Effusion"]
+
+    def scores(arm: str, seeds: Sequence[int], finding: str) -> tuple[Any, Any]:
+        columns = [CLASSES.index(name) for name in studied] if finding == "macro" else CLASSES.index(finding)
+        return np.stack([tables[f"{arm}-{seed}"].probs[:, columns] for seed in seeds]), first.labels[:, columns]
+
+    for row in found["arms"]:
+        alone = row["seed"] != "all"
+        drawn = 0 if alone or row["finding"] not in (*studied, "macro") else count
+        table, labels = scores(row["arm"], [row["seed"]] if alone else [0, 1], row["finding"])
+        wanted = results._estimate_values(estimate(table, labels, first.patients, drawn))
+        assert {key: row[key] for key in wanted} == wanted
+    for row in found["comparisons"]:
+        table, labels = scores(row["arm"], [0, 1], row["finding"])
+        drawn = count if {row["arm"], row["reference"]} == {"gan", "duplicate_real"} else 0
+        if (row["arm"], row["reference"]) == ("duplicate_real", "gan"):
+            continue  # turned
+        other, _ = scores(row["reference"], [0, 1], row["finding"])
+        wanted = results._difference_values(compare(table, other, labels, first.patients, drawn))
+        assert {key: row[key] for key in wanted} == wanted
+    for row in found["operating"]:
+        if row["seed"] == "all" and row["finding"] in studied:
+            table, labels = scores(row["arm"], [0, 1], row["finding"])
+            one = measure_seeds(table, labels, [0.5, 0.5], first.patients, count)
+            assert {name: row[name] for name in NAMES} == {name: getattr(one, name) for name in NAMES}
+            assert {name: row[f"{name}_interval"] and tuple(row[f"{name}_interval"]) for name in NAMES} == one.intervals

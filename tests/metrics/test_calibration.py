@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
@@ -13,6 +14,7 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from monai_cxraug.errors import InputError, LabelError
+from monai_cxraug.metrics import calibration
 from monai_cxraug.metrics.calibration import (
     COOLEST,
     HOTTEST,
@@ -147,12 +149,14 @@ def test_the_line_is_where_the_likelihood_is_level_and_nan_where_it_never_is(row
 def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What every call of the loss returns from here on."""
     seen: list[float] = []
+    measured = calibration._losses
 
-    def watched(odds: object, labels: object) -> float:
-        seen.append(log_loss(odds, labels))  # type: ignore[arg-type]
-        return seen[-1]
+    def watched(*line: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = measured(*line)
+        seen.extend(found.tolist())
+        return found
 
-    monkeypatch.setattr("monai_cxraug.metrics.calibration.log_loss", watched)
+    monkeypatch.setattr(calibration, "_losses", watched)
     return seen
 
 

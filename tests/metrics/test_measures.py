@@ -79,7 +79,7 @@ def test_equals_scikit_learn(digits: int, share: float) -> None:
 def test_replicates_equal_scikit_learn_with_weights(share: float) -> None:
     probs, labels = sample(300, 1, share=share)
     weights = np.random.default_rng(2).poisson(1, (300, 20)).astype(float)
-    drawn = dict(zip(NAMES, _Weighable(probs, labels, 0.4).weigh(weights), strict=True))
+    drawn = dict(zip(NAMES, _Weighable(probs[None], labels, np.array([0.4])).weigh(weights)[0], strict=True))
     for b in range(20):
         for name, value in by_scikit_learn(probs, labels, 0.4, weights[:, b]).items():
             assert drawn[name][b] == pytest.approx(value, abs=1e-12), name
@@ -91,7 +91,7 @@ def test_replicates_equal_scikit_learn_with_weights(share: float) -> None:
 def test_a_newton_step_is_near_the_refit() -> None:
     probs, labels = sample(2000, 3)
     weights = patient_weights([str(k) for k in range(2000)], 50, np.random.default_rng(0))
-    slope, intercept = _Weighable(probs, labels, 0.4).weigh(weights.T.astype(float))[-2:]
+    slope, intercept = _Weighable(probs[None], labels, np.array([0.4])).weigh(weights.T.astype(float))[0, -2:]
     refits = [recalibrate(np.repeat(probs, row), np.repeat(labels, row)) for row in weights]
     for step, exact in ((slope, [fit.slope for fit in refits]), (intercept, [fit.intercept for fit in refits])):
         assert np.abs(step - exact).max() < 0.25 * np.std(exact)
@@ -306,7 +306,7 @@ def test_without_weight_of_a_class_there_is_no_line_and_small_weights_are_weight
     known = ~np.isnan(labels)
     probs, labels = probs[0, known], labels[known]
     weights = np.stack([labels, 1 - labels, np.full(len(labels), 1e-3), np.ones(len(labels))], axis=1)
-    found = dict(zip(NAMES, _Weighable(probs, labels, 0.5).weigh(weights), strict=True))
+    found = dict(zip(NAMES, _Weighable(probs[None], labels, np.array([0.5])).weigh(weights)[0], strict=True))
     for name in ("slope", "intercept", "auroc", "auprc", "sensitivity_90", "balanced_accuracy"):
         assert np.isnan(found[name]).tolist() == [True, True, False, False], name
         assert found[name][2] == pytest.approx(found[name][3])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monai_cxraug.metrics import measures
 from monai_cxraug.metrics.comparison import compare, estimate
 from monai_cxraug.metrics.delong import number_patients
 from monai_cxraug.metrics.measures import measure_each, measure_seeds
-from monai_cxraug.metrics.resampling import number_by_name, patient_weights
+from monai_cxraug.metrics.resampling import Draws, number_by_name, patient_weights
 
 RNG = np.random.default_rng(3)
 NAMES = [f"P{number}" for number in RNG.integers(0, 40, 120)]  # P9 comes after P10: by name, not by number
@@ -43,18 +42,11 @@ def test_estimates_and_differences_are_equal(macro: bool) -> None:
     assert compare(probs, probs[::-1], labels, NAMES, 60) == compare(probs, probs[::-1], labels, numbers, 60)
 
 
-def test_each_seed_and_all_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = []
-
-    class Counted(measures._Weighable):
-        def __init__(self, *args: object) -> None:
-            prepared.append(args)
-            super().__init__(*args)  # type: ignore[arg-type]
-
+def test_each_seed_and_all_in_one_go() -> None:
     cuts, labels, probs = np.array([0.4, 0.5, 0.6]), LABELS[:, 0], PROBS[..., 0]
+    known = ~np.isnan(labels)
     expected = [measure_seeds(probs[[s]], labels, cuts[[s]], NAMES, 0) for s in range(3)]
     together = measure_seeds(probs, labels, cuts, NAMES, 60)
-    monkeypatch.setattr(measures, "_Weighable", Counted)
-    each, all_ = measure_each(probs, labels, cuts, number_by_name(NAMES), 60)
+    each, all_ = measure_each(probs, labels, cuts, Draws(number_by_name(NAMES)[known], 60))
     assert (each, all_) == (expected, together)
-    assert len(prepared) == 3
+    assert measure_each(probs, labels, cuts)[0] == expected
