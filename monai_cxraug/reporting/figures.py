@@ -102,7 +102,7 @@ def is_primary(results: Results, row: Comparison) -> bool:
 
 def order_arms(results: Results) -> list[str]:
     """Arms as the experiment lists them; their places choose their colours."""
-    return list(dict.fromkeys([row.arm for row in results.arms] + [row.reference for row in results.comparisons]))
+    return list(results.listed_arms)
 
 
 def areas(results: Results, say: Language = ENGLISH, layout: Layout = WIDE, others: bool = False) -> Markup | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Union
 
@@ -349,18 +350,31 @@ class Results:
         """Rows that hold for all seeds together."""
         return [row for row in self.arms if row.seed == "all"]
 
+    @cached_property
+    def listed_arms(self) -> tuple[str, ...]:
+        """Arms as the experiment lists them."""
+        return tuple(dict.fromkeys([row.arm for row in self.arms] + [row.reference for row in self.comparisons]))
+
     def findings(self) -> list[str]:
         """Findings in order of appearance, the macro mean last."""
-        names = dict.fromkeys([row.finding for row in self.arms] + [row.finding for row in self.comparisons])
-        return [name for name in names if name != MACRO] + [MACRO] * (MACRO in names)
+        return list(self._findings)
 
     def studied(self) -> list[str]:
         """Findings that were compared, the macro mean last; every finding when nothing was compared.
 
         Of one finding alone the mean says the same again, and is left out unless it was declared as the endpoint.
         """
+        return list(self._studied)
+
+    @cached_property
+    def _findings(self) -> tuple[str, ...]:
+        names = dict.fromkeys([row.finding for row in self.arms] + [row.finding for row in self.comparisons])
+        return *(name for name in names if name != MACRO), *[MACRO] * (MACRO in names)
+
+    @cached_property
+    def _studied(self) -> tuple[str, ...]:
         compared = {row.finding for row in self.comparisons}
-        names = [name for name in self.findings() if name in compared] or self.findings()
+        names = tuple(name for name in self._findings if name in compared) or self._findings
         alone = len(names) == 2 and names[1] == MACRO and not (self.primary and self.primary.finding == MACRO)
         return names[:1] if alone else names
 
