@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_cxraug.artifacts import atomic_path
 from monai_cxraug.data.datasets import PackRows
+from monai_cxraug.data.files import inside
 from monai_cxraug.data.mixing import declared_patients
 from monai_cxraug.errors import InputError, LeakageError, StateError
 from monai_cxraug.experiments.plan import GeneratorPlan, Plan, stage_folder
@@ -62,16 +63,17 @@ class Shelf:
             LeakageError: it saw an evaluation patient, or one who is no training patient.
         """
         shipped = self._shipped(work.bundle)
-        found = next((model for model in shipped.generators() if _is(model, one, work)), None)
+        models = shipped.generators()
+        found = next((model for model in models if not _differences(model, one, work)), None)
         if found is None:
             rule = f"must hold the generator of {_describe(one)}"
-            raise InputError(shipped.folder / INDEX, rule, _nearest(shipped, one, work), _MEND)
+            raise InputError(shipped.folder / INDEX, rule, _nearest(models, one, work), _MEND)
         found.require_whole()
         self._check(found, one, shipped.salt)
         return {"file": found.model.relative_to(self.bundles).as_posix(), "sha256": found.files[found.model.name]}
 
     def _shipped(self, bundle: str) -> Shipped:
-        folder = self.bundles / bundle / "models" / self.experiment
+        folder = inside(self.bundles / bundle / "models", self.experiment)
         if not (folder / INDEX).is_file():
             raise InputError(folder, f"must hold the generators of {self.experiment!r}", "none", _MEND)
         return read_shipped(folder)
@@ -125,10 +127,17 @@ def fetch(plan: Plan, run: Path, bundles: Path) -> str:
     return f"generators: {len(taken)} taken from {', '.join(sorted(folders))}" if taken else ""
 
 
-def _is(model: ShippedModel, one: GeneratorPlan, work: Work) -> bool:
+def _differences(model: ShippedModel, one: GeneratorPlan, work: Work) -> list[str]:
+    """What tells a shipped generator from the one that would be trained; nothing where they are the same."""
+    there, wanted = _plain(model.settings), _plain(work.settings)
+    keys = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+    told = [f"{key} {there.get(key)!r}, not {wanted.get(key)!r}" for key in keys]
+    if list(model.overlays) != list(work.overlays):
+        told.append(f"overlays {list(model.overlays)}, not {list(work.overlays)}")
     stage = model.stage
-    named = isinstance(stage, GeneratorPlan) and (stage.origin, stage.filtered) == (one.origin, one.filtered)
-    return named and list(model.overlays) == list(work.overlays) and _plain(model.settings) == _plain(work.settings)
+    if not isinstance(stage, GeneratorPlan) or (stage.origin, stage.filtered) != (one.origin, one.filtered):
+        told.append("another network, or other copies of the images")
+    return told
 
 
 def _plain(settings: Mapping[str, Any]) -> Any:
@@ -140,20 +149,8 @@ def _describe(one: GeneratorPlan) -> str:
     return f"{one.finding or 'all findings'} ({one.origin}), fraction {one.fraction:g}, seed {one.seed}"
 
 
-def _nearest(shipped: Shipped, one: GeneratorPlan, work: Work) -> str:
+def _nearest(models: Sequence[ShippedModel], one: GeneratorPlan, work: Work) -> str:
     """What is there instead: where the likeliest candidate differs."""
-    wanted = _plain(work.settings)
-    differences = []
-    for model in shipped.generators():
-        settings = _plain(model.settings)
-        keys = sorted(key for key in {*wanted, *settings} if wanted.get(key) != settings.get(key))
-        told = [f"{key} {settings.get(key)!r}, not {wanted.get(key)!r}" for key in keys]
-        if list(model.overlays) != list(work.overlays):
-            told.append(f"overlays {list(model.overlays)}, not {list(work.overlays)}")
-        if isinstance(model.stage, GeneratorPlan) and (model.stage.origin, model.stage.filtered) != (
-            one.origin,
-            one.filtered,
-        ):
-            told.append(f"made by {model.stage.origin}")
-        differences.append((len(told), f"{model.stage.id}: {'; '.join(told)}"))
-    return min(differences, default=(0, "no generator"))[1]
+    told = [(model.stage.id, _differences(model, one, work)) for model in models]
+    name, differences = min(told, key=lambda pair: len(pair[1]), default=("", []))
+    return f"{name}: {'; '.join(differences)}" if name else "no generator"

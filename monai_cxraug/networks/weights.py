@@ -39,6 +39,8 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
 }
 #: where a model lies inside a folder: a cell or generator of a run, or a bundle.
 _PLACES = ("model.pt", "models/model.pt")
+#: where a bundle keeps the models that it ships: several, so that none of them is meant by the bundle alone.
+_SHIPPED = "models/*/*/model.pt"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def find_model(*places: str | Path) -> Path:
     where = " or ".join(map(str, places))
     rule = f"must be a model file, or a folder that holds {' or '.join(_PLACES)}"
     found = "no such file in it" if any(Path(place).exists() for place in places) else "nothing there"
-    raise InputError(where, rule, found, "train first, or check the path")
+    shipped = sorted(file.parent for place in places for file in Path(place).glob(_SHIPPED))
+    mend = f"give a model that it ships, such as {shipped[0]}" if shipped else "train first, or check the path"
+    raise InputError(where, rule, found, mend)
 
 
 def load_model(where: str | Path, kind: str | None = None) -> Model:

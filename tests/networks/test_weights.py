@@ -137,8 +137,11 @@ def test_where_a_model_is_looked_for(tmp_path: Path, network) -> None:
         find_model(tmp_path / "none")
     with pytest.raises(InputError, match="no such file in it; train first"):
         find_model(tmp_path / "none", tmp_path)
-    save_model(tmp_path / "bundle" / "models" / "model.pt", "pggan", network, ABOUT)
     bundle = tmp_path / "bundle"
+    save_model(bundle / "models" / "experiment" / "one" / "model.pt", "pggan", network, ABOUT)
+    with pytest.raises(InputError, match=r"give a model that it ships, such as .*models/experiment/one"):
+        find_model(bundle)
+    save_model(bundle / "models" / "model.pt", "pggan", network, ABOUT)
     assert find_model(tmp_path, bundle) == bundle / "models" / "model.pt"
     save_model(bundle / "model.pt", "pggan", network, ABOUT)
     assert find_model(bundle) == find_model(bundle / "model.pt") == bundle / "model.pt"
