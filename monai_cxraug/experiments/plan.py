@@ -166,7 +166,7 @@ class Plan:
 
 def _values(one: StagePlan) -> dict[str, Any]:
     """A stage as plain values; later keys are left out where they say nothing, so that older plans stay as they are."""
-    silent = (("limit", {}), ("origin", "gan"), ("reused", {}))
+    silent: tuple[tuple[str, Any], ...] = (("limit", {}), ("origin", "gan"), ("reused", {}))
     return {key: value for key, value in asdict(one).items() if (key, value) not in silent}
 
 

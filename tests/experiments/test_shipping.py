@@ -21,6 +21,7 @@ from monai_cxraug.experiments.plan import read_plan
 from monai_cxraug.experiments.shipped import read_shipped
 from monai_cxraug.experiments.shipping import Shipping
 from monai_cxraug.networks.weights import load_model
+from scripts import ship_models
 
 pytestmark = pytest.mark.e2e
 CLASSIFIERS = "chest_xray_classification/models/small"
@@ -111,6 +112,22 @@ def test_what_may_not_be_given_away_is_refused(
     plan = load_json(copy / "plan.json")
     write_json(copy / "plan.json", plan.pop("schema"), {**plan, "smoke": True})
     refuse(copy, tmp_path / "none", "a smoke run")
+
+
+def test_the_script_ships_or_says_in_one_line_why_not(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ship(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["ship_models", *words, "--bundles", str(tmp_path / "bundles")])
+        return ship_models.main()
+
+    assert ship(str(tmp_path / "nothing")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ship_models: error: ")
+    assert "plan.json" in line
+    assert ship(str(small_run), "--names-are-public", "--credit", "Images: nobody's.") == 0
+    assert capsys.readouterr().out.count(": 2 models, ") == 2
+    assert "- Images: nobody's." in next((tmp_path / "bundles" / CLASSIFIERS).glob("*/card.md")).read_text()
 
 
 def test_shipping_again_replaces_and_a_failure_leaves_what_was(
