@@ -141,7 +141,8 @@ def test_figures_of_the_averaged_weights_come_back_from_one_process_of_low_prior
     writer = SimpleNamespace(add_scalar=lambda *what: written.append(what))
     monkeypatch.chdir(tmp_path)
     others = [path for path in sys.path if path]
-    monkeypatch.setattr(sys, "path", ["", *others] if interactive else others)  # as `python -c` and `python file` have it
+    # as `python -c` and `python file` have it
+    monkeypatch.setattr(sys, "path", ["", *others] if interactive else others)
     (tmp_path / "queue.py").write_text("raise SystemExit('a file of the working directory was imported')")
     log = FidelityLog(tmp_path / "out" / "fidelity.csv", measures(), every=24, writer=writer, wait=60)
     totals: dict[int, float] = {}
