@@ -2,6 +2,7 @@
 
     make bench-scale                                              # a million rows, a thousand cells: 3 GB, half an hour
     make bench-scale ARGS="--rows 100000 --cells 2x5 --rounds 1"  # smaller
+    make bench-scale ARGS="--only cells"                          # a thousand cells: two minutes of processor time
 
 Figures are seconds of processor time of this process and its children, on one thread: other work on the machine moves
 them less than it moves a clock. In rows with a time that is allowed there is no peer; in rows on growth the peer is
@@ -11,6 +12,7 @@ ourselves with a tenth of the work, times ten, and the ratio is to be at least 1
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
@@ -22,7 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from harness import Row, finish
+from harness import RESULTS, Row, finish
 from scale_inputs import fabricate_run, grid, remove, study_of, write_images
 
 _GROWTH = 10 / 11
@@ -37,13 +39,24 @@ def main() -> None:
     parser.add_argument("--cells", default="10x10", help="fractions x seeds, ten cells each (%(default)s)")
     parser.add_argument("--judged", type=int, default=500, help="test images of each cell (%(default)s)")
     parser.add_argument("--readers", type=int, default=100, help="readers of a study (%(default)s)")
-    parser.add_argument("--only", choices=("images", "cells", "readers", "sampling"), help="these rows alone")
+    parser.add_argument(
+        "--only", choices=("images", "cells", "readers", "sampling"), help="these rows alone, the others kept"
+    )
     parser.add_argument("--name", default="scale", help="of the results (%(default)s)")
     args = parser.parse_args()
     parts = {"images": _image_rows, "cells": _cell_rows, "readers": _reader_rows, "sampling": _sampling_rows}
     with tempfile.TemporaryDirectory() as folder:
         chosen = [args.only] if args.only else list(parts)
-        finish(args.name, [row for name in chosen for row in parts[name](Path(folder), args)])
+        rows = [row for name in chosen for row in parts[name](Path(folder), args)]
+        finish(args.name, _among_others(rows, RESULTS / f"{args.name}.json") if args.only else rows)
+
+
+def _among_others(rows: list[Row], path: Path) -> list[Row]:
+    """New rows in the places of the old ones, which stay where they were not measured again."""
+    new = {row.case: row for row in rows}
+    old = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    kept = [new.pop(row.case, row) for row in old]
+    return [*kept, *new.values()]
 
 
 def _seconds(small: Callable[[], object], large: Callable[[], object], rounds: int) -> tuple[float, float]:

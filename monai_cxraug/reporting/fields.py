@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -16,6 +16,8 @@ Interval = tuple[float, float]
 #: the default of a key that must be there.
 REQUIRED: Final = ...
 T = TypeVar("T")
+#: says whether a value is of some kind.
+Check = Callable[[Any], bool]
 
 
 def build(record: type[T], content: object, where: object) -> T:
@@ -31,17 +33,17 @@ def build(record: type[T], content: object, where: object) -> T:
     """
     if not isinstance(content, Mapping):
         raise StateError(where, "must be an object", type(content).__name__, "remake the file")
-    hints = _hints(cast("Hashable", record))
     values = {}
-    for spec in dataclasses.fields(record):  # type: ignore[arg-type]  # T is always a dataclass here
-        values[spec.name] = value_of(content, spec.name, hints[spec.name], where, _default(spec))
+    for spec, hint in _hints(cast("Hashable", record)):
+        values[spec.name] = value_of(content, spec.name, hint, where, _default(spec))
     return record(**values)
 
 
 @cache
-def _hints(record: Any) -> Mapping[str, Any]:
-    """Annotations of a record, worked out once for all its rows."""
-    return get_type_hints(record)
+def _hints(record: Any) -> Sequence[tuple[dataclasses.Field[Any], Any]]:
+    """Fields of a record and their annotations, worked out once for all its rows."""
+    hints = get_type_hints(record)
+    return [(spec, hints[spec.name]) for spec in dataclasses.fields(record)]
 
 
 @cache
@@ -82,28 +84,53 @@ def value_of(content: Mapping[str, Any], key: str, hint: Any, where: object, def
         if default is REQUIRED:
             raise StateError(where, f"must have the key {key!r}", nearest(key, map(str, content)), "remake the file")
         return default
-    if not _fits(content[key], hint):
-        kind = getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
-        raise StateError(where, f"{key!r} must be {kind}", repr(content[key])[:80], "remake the file")
     value = content[key]
+    if not _check_of(hint)(value):
+        kind = getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
+        raise StateError(where, f"{key!r} must be {kind}", repr(value)[:80], "remake the file")
     return tuple(value) if isinstance(value, list) and Interval in (hint, *_parts(hint)[1]) else value
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of the annotated kind; a bool is no number and a float must be finite."""
-    if hint is Any:
-        return True
+@cache
+def _check_of(hint: Any) -> Check:
+    """Make what says whether a JSON value is of the annotated kind; a bool is no number and a float must be finite."""
     origin, arguments = _parts(hint)
+    if hint is Any:
+        return lambda value: True
     if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
+        return _any_of([_check_of(option) for option in arguments])
     if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        return isinstance(value, list) and len(value) == len(arguments) and all(map(_fits, value, arguments))
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if hint is bool:
-        return isinstance(value, bool)
+        return lambda value: value in arguments
+    if origin in (tuple, list):
+        return _list_of([_check_of(item) for item in arguments], repeated=origin is list)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, origin or hint) and not isinstance(value, bool)
+        return _is_number
+    kind = origin or hint
+    if hint is bool:
+        return lambda value: isinstance(value, bool)
+    return lambda value: isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _any_of(checks: Sequence[Check]) -> Check:
+    def fits(value: Any) -> bool:
+        for check in checks:  # noqa: SIM110 - a generator would cost more than the checks
+            if check(value):
+                return True
+        return False
+
+    return fits
+
+
+def _list_of(checks: Sequence[Check], repeated: bool) -> Check:
+    """A list of things that all fit the one check, or as many things as there are checks."""
+    if repeated:
+        return lambda value: isinstance(value, list) and all(map(checks[0], value))
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) == len(checks)
+        and all(check(item) for check, item in zip(checks, value, strict=True))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
