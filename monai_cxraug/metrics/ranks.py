@@ -87,8 +87,9 @@ class Ladder:
     def plain(self) -> Weighed:
         """What one set of equal weights makes of it, by counting alone."""
         positive, negative = map(len, self._places)
-        rungs = np.diff(np.append(self._starts, positive)), self._below, self._up_to
-        return Weighed(*(rung[:, np.newaxis].astype(np.float64) for rung in rungs), np.array([float(negative)]))
+        rungs = np.stack([np.diff(np.append(self._starts, positive)), self._below, self._up_to]).astype(np.float64)
+        counts, below, up_to = rungs[..., np.newaxis]
+        return Weighed(counts, below, up_to, np.array([float(negative)]))
 
     def weigh(self, weights: Floats) -> Weighed:
         """Weigh the rungs.
