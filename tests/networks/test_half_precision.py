@@ -47,7 +47,7 @@ def test_what_half_precision_does_not_hold_stays_whole(value: float) -> None:
 
 
 def _classifier() -> tuple[Classifier, Tensor]:
-    network = Classifier(outputs=3, architecture="densenet121")
+    network = Classifier(outputs=3, architecture="small_cnn")
     images = torch.rand(4, 1, 32, 32)
     network.train()(images)  # running statistics that are not those of the beginning
     return network, images
@@ -59,7 +59,7 @@ def _generator() -> tuple[ProgressiveGenerator, Tensor]:
 
 @pytest.mark.parametrize(
     ("kind", "make", "tolerance"),
-    [("classifier", _classifier, 1e-3), ("pggan", _generator, 2e-2)],  # over five seeds at most 1.5e-4 and 5.1e-3
+    [("classifier", _classifier, 3e-4), ("pggan", _generator, 2e-2)],  # over five seeds at most 3e-5 and 5.1e-3
 )
 def test_a_rounded_model_is_half_as_large_and_answers_alike(tmp_path: Path, kind: str, make, tolerance: float) -> None:
     torch.manual_seed(0)
