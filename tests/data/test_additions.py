@@ -79,6 +79,9 @@ def test_copies_are_drawn_evenly_and_through_the_filters_in_turn(count: int, see
     assert max(every) - min(every) <= 1
     first = filters[: len(positives)]
     assert first == [SYSTEM_B[k % 3] for k in range(len(first))]
+    for row in {*part.rows.tolist()}:  # the next one when a row comes again
+        met = [SYSTEM_B.index(name) for name, drawn in zip(filters, part.rows, strict=True) if drawn == row]
+        assert met == [(met[0] + k) % 3 for k in range(len(met))]
 
 
 def test_only_real_positives_of_the_training_images_are_added(real: Path, tmp_path: Path) -> None:
@@ -139,6 +142,12 @@ def test_the_first_images_of_a_set(real: Path, tmp_path: Path) -> None:
     assert found["Fibrosis"] == {"real": 5, "duplicate": 0, "filtered": 0, "synthetic": 0, "external": 9}
     assert dataset.patients_seen() == sorted([*(f"P{k:03d}" for k in range(10)), "elsewhere 7"])
     assert Counter(dataset.origins()) == {"real": 20, "synthetic": 3, "external": 9}
+    for count in (1, 5):
+        assert len(MixedDataset(real, synthetic=[{"folder": str(made), "n": count}])) == 20 + count
+
+
+def test_no_copy_is_a_count_too(real: Path) -> None:
+    assert len(MixedDataset(real, duplicates={"Edema": 0}, filtered={"Edema": 0})) == 20
 
 
 @pytest.mark.parametrize(

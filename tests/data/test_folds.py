@@ -41,6 +41,10 @@ def test_seeds_deal_differently() -> None:
     assert len({leave_out_fold(EVERYONE, [0, 2], seed) for seed in range(10)}) > 5
 
 
+def test_there_can_be_as_many_folds_as_patients() -> None:
+    assert {leave_out_fold("ab", [k, 2], 0) for k in range(2)} == {frozenset("a"), frozenset("b")}
+
+
 @pytest.mark.parametrize("fold", [[2, 2], [-1, 2], [0, 1], [0, 11], [0], [0, 2, 3], 3, [0.0, 2], "ab", [True, 3]])
 def test_folds_that_cannot_be(fold: object, refuses) -> None:
     with refuses(ConfigError, "left_out_fold", "[k, K]", "(10)"):

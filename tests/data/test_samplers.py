@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_cxraug.data.samplers import Draw, SeededBatches, Shuffled
+from monai_cxraug.data.samplers import Draw, SeededBatches, Shuffled, drawn_before
 from monai_cxraug.errors import ConfigError
 
 
@@ -41,6 +42,12 @@ def test_seeds_and_passes_differ() -> None:
     assert [draw.index for draw in take(SeededBatches(50, 50, 1), 1)[0]] != [draw.index for draw in first[0]]
 
 
+def test_what_is_not_said_is_nothing() -> None:
+    assert not Draw(1, 2).again
+    assert SeededBatches(4, 1).skip == 0
+    assert take(SeededBatches(50, 50), 1) == take(SeededBatches(50, 50, 0), 1)
+
+
 def test_iterating_twice_is_the_same() -> None:
     batches = SeededBatches(9, 4, 3, steps=5)
     assert list(batches) == list(batches)
@@ -70,6 +77,36 @@ def test_a_later_batch_that_is_too_large_is_refused(refuses) -> None:
     assert len(next(batches)) == len(next(batches)) == 4
     with refuses(ConfigError, "batch_size", 5):
         next(batches)
+
+
+def test_the_first_batch_is_refused_at_once(refuses) -> None:
+    with refuses(ConfigError, "batch_size", 5):
+        SeededBatches(4, lambda seen: 1 if seen else 5)
+    SeededBatches(4, lambda seen: 5 if seen else 1)
+
+
+def test_a_pass_has_the_batches_of_the_first_order_and_size() -> None:
+    assert len(SeededBatches(4, 4)) == 1
+    assert len(SeededBatches(9, 2, world=2)) == 2
+    assert len(SeededBatches(9, 3, then=6, after=9)) == 3
+    assert len(SeededBatches(9, lambda seen: 1 if seen else 3)) == 3
+
+
+@pytest.mark.parametrize(("rank", "world"), [(1, 1), (2, 2), (-1, 2)])
+def test_processes_are_numbered_from_0(rank: int, world: int) -> None:
+    with pytest.raises(ConfigError, match=rf"rank.* at least 0 .*{rank} of {world}"):
+        SeededBatches(8, 2, rank=rank, world=world)
+
+
+def test_the_batches_of_all_processes_fit_into_a_pass(refuses) -> None:
+    with refuses(ConfigError, "batch_size", "(5)", "3 in each of 2 processes"):
+        SeededBatches(5, 3, world=2)
+    assert len(SeededBatches(6, 3, world=2)) == 1
+
+
+def test_a_row_was_drawn_before_where_it_stands_earlier() -> None:
+    assert drawn_before(np.array([3, 0, 3, 1, 0, 3])).tolist() == [False, False, True, False, True, True]
+    assert drawn_before(np.array([], dtype=np.int64)).tolist() == []
 
 
 # --- another order from a draw on ---

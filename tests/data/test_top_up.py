@@ -144,3 +144,4 @@ def test_what_a_training_set_is_made_of_in_words() -> None:
         "Fibrosis: 7 real, 2 duplicate",
         "Mass: none",
     ]
+    assert describe_composition({"Edema": {"real": 5}}) == "Edema: 5 real"  # an origin that is not named
