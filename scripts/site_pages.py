@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from scripts.site_notebooks import notebook_files
 from scripts.site_reference import bundle_page, bundles, cell, experiment_page, plain
 
 if TYPE_CHECKING:
@@ -243,6 +244,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     for place, text in (*_api_pages(), *settings_pages().items()):
         files.append(File.generated(config, place, content=text))
+    for notebook in sorted((ROOT / "docs").glob("*.ipynb")):
+        for name, content in notebook_files(notebook).items():
+            files.append(File.generated(config, name, content=content))
     for document, place in ELSEWHERE.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / document)))
     for path in sorted(linked_files()):
