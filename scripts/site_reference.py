@@ -130,8 +130,9 @@ def experiment_page() -> str:
     parts = [
         "# Keys of an experiment file",
         "An experiment file is YAML and data alone: no expressions, one substitution, `${CXRAUG_DATA}`. A misspelt key"
-        " is refused with the nearest valid one. A null takes a key back to its default, so that an overlay can undo what"
-        " the file before it says. This page is made from the docstrings of `monai_cxraug/experiments/experiment.py`.",
+        " is refused with the nearest valid one. A null takes a key back to its default, so that an overlay can undo"
+        " what the file before it says. This page is made from the docstrings of"
+        " `monai_cxraug/experiments/experiment.py`.",
     ]
     nodes = classes(EXPERIMENT)
     for name, keys in sorted(experiment_keys().items(), key=lambda item: list(CLASSES).index(item[0])):
@@ -192,9 +193,9 @@ def bundle_page(bundle: str) -> str:
     known = meanings()
     parts = [
         f"# Settings of `{bundle}`",
-        f"Each top-level key is an option of `python -m monai.bundle run` and of `cxraug bundles run --set`; deeper"
-        f" ones go by their path, `--optimizer#betas`. An overlay is a second configuration file that states differences."
-        f" Values that begin with `$` or `@` are computed from others. Commands: the bundle's"
+        "Each top-level key is an option of `python -m monai.bundle run` and of `cxraug bundles run --set`; deeper"
+        " ones go by their path, `--optimizer#betas`. An overlay is a second configuration file that states"
+        " differences. Values that begin with `$` or `@` are computed from others. Commands: the bundle's"
         f" [README](../bundles/{bundle}.md). This page is made from the configurations.",
     ]
     for stage in STAGES:
