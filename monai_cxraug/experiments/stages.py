@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from monai_cxraug.artifacts import file_hash
 from monai_cxraug.bundle_config import run_stage
+from monai_cxraug.data.manifest import read_manifest
+from monai_cxraug.data.mixing import evaluation_patients
 from monai_cxraug.errors import StateError
 from monai_cxraug.experiments.plan import (
     FILTERED,
@@ -83,8 +85,16 @@ class Hand:
             stage_folder(self.run, one),
             self.plan.manifests[FILTERED if learnt.filtered else "train"],
             screening=self._screening(one),
+            held_out=self._held_out(),
         ).run()
         record["images"] = one.n
+
+    def _held_out(self) -> frozenset[str]:
+        """Whom no generator and no judge may have seen: everybody who is no training patient, whatever the splits."""
+        table, train = read_manifest(self.plan.manifests["train"]), self.plan.experiment.data.train
+        outside = table.patients() - table.patients(table.rows(train.split, train.where))
+        roles = [role for role in self.plan.experiment.data.roles() if role != "train"]
+        return outside.union(*(evaluation_patients(**self.images(role)) for role in roles))
 
     def _screening(self, one: SyntheticPlan) -> Screening | None:
         declared = self.plan.experiment.screening

@@ -69,8 +69,7 @@ class SyntheticSet:
     Args:
         samples: what is drawn; its n is the number of images that are kept.
         output_dir: folder to write.
-        manifest: real manifest whose val and test patients generator and judges must not have seen; the generator's
-            training images in it serve the audit and the cross-fitted rule.
+        manifest: real manifest; the generator's training images in it serve the audit and the cross-fitted rule.
         progress: called with (done, n).
         depth: bits of the stored pictures, 8 or 16.
         crop: height and width of the centred part to keep; default everything.
@@ -78,6 +77,8 @@ class SyntheticSet:
         screening: judges and their rules; None accepts every image.
         drop_memorised: reject images that the memorisation audit counts as near a training image.
         cap: give up when ``cap`` times n images have been drawn.
+        held_out: patients that generator and judges must not have seen; default the val and test patients of
+            ``manifest``. Where folds are trained on, whatever the splits, the experiment says who they are.
     """
 
     samples: Samples
@@ -90,6 +91,7 @@ class SyntheticSet:
     screening: Screening | None = None
     drop_memorised: bool = False
     cap: int = 20
+    held_out: frozenset[str] | None = None
 
     def run(self) -> Path:
         """Sample and write.
@@ -99,8 +101,7 @@ class SyntheticSet:
 
         Raises:
             LabelError: the generator does not make this finding, or a judge does not know one.
-            LeakageError: generator or judge saw a val or test patient of ``manifest``, or no judge is out of fold for a
-                patient.
+            LeakageError: generator or judge saw a patient who is held out, or no judge is out of fold for a patient.
             ConfigError: a number is out of range, or something needs a manifest.
             StateError: no generator, another process writes into the folder, or too few images are accepted.
         """
@@ -134,7 +135,7 @@ class SyntheticSet:
         if self.manifest is None:
             judged = None if self.screening is None else self.screening.prepare(finding, size, channels=channels)
             return NO_MANIFEST, judged
-        held_out = held_out_patients(self.manifest)
+        held_out = held_out_patients(self.manifest) if self.held_out is None else self.held_out
         refuse_seen(seen, held_out, find_model(self.samples.where))
         panel, about = None, load_model(self.samples.where).about
         if self.screening is not None:

@@ -45,6 +45,7 @@ def ship_untrained(experiment: Experiment, bundles: Path) -> Path:
     for one in plan.generators:
         rows = PackRows(plan.manifests["train"], train.split, train.where, having=one.finding or None)
         about = {"finding": one.finding or None, "findings": list(plan.classes), "images": one.images}
+        about |= {"manifest": rows.manifest.hash(), "images_seen": 64}
         seen = sorted(rows.part(one.fraction, one.seed).patients())
         network = ProgressiveGenerator(resolution=16, latent_size=8, fmap_base=32, fmap_max=8)
         path = folder / one.id / "model.pt"
@@ -191,6 +192,25 @@ def test_a_taken_generator_that_is_lost_is_not_trained(small: Experiment, tmp_pa
         Hand(plan, tmp_path / "run").do(plan.generators[0])
     fetch(plan, tmp_path / "run", tmp_path / "bundles")
     assert not Hand(plan, tmp_path / "run").do(plan.generators[0])
+
+
+def test_whom_a_generator_may_have_seen_is_what_the_experiment_says(
+    small: Experiment, phantom_manifest: Path, tmp_path: Path
+) -> None:
+    """Folds over train and val are trained on too: here the val patients are, and those of train are judged."""
+    splits = {"train": "val", "test": "train"}
+    data = {role: {"manifest": str(phantom_manifest), "split": split, "size": 16} for role, split in splits.items()}
+    turned = small_experiment(phantom_manifest, data=data)
+    ship_untrained(turned, tmp_path / "bundles")
+    plan = plan_of(turned, tmp_path / "bundles")
+    fetch(plan, tmp_path / "run", tmp_path / "bundles")
+    assert Hand(plan, tmp_path / "run").do(plan.synthetic[0])
+    spec = turned.data.train
+    narrow = replace(
+        plan, experiment=replace(turned, data=replace(turned.data, train=replace(spec, where={"sex": "F"})))
+    )
+    with pytest.raises(LeakageError, match="may only have seen training patients"):
+        Hand(narrow, tmp_path / "run").do(plan.synthetic[1])
 
 
 # --- the part of an experiment that its endpoint needs ---
