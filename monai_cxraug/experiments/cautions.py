@@ -38,7 +38,8 @@ def reused_generators(plan: Plan) -> list[str]:
         return []
     folders = ", ".join(sorted({one["file"].rsplit("/", 2)[0] for one in taken}))
     hashes = ", ".join(one["sha256"][:_DIGITS] for one in taken)
-    return [f"Generators were reused, not trained here: {len(taken)} files of {folders} (SHA-256 {hashes})."]
+    files = "1 file" if len(taken) == 1 else f"{len(taken)} files"
+    return [f"Generators were reused, not trained here: {files} of {folders} (SHA-256 {hashes})."]
 
 
 def constant_answers(tables: Mapping[str, Predictions], findings: Sequence[str]) -> list[str]:
