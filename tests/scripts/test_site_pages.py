@@ -42,6 +42,7 @@ def test_every_page_has_one_place(nav: list[Any]) -> None:
 
 def test_the_navigation_names_what_is_there(nav: list[Any]) -> None:
     made = {*ELSEWHERE.values(), *site_pages.settings_pages(), *(place for place, _ in site_pages._api_pages())}
+    made |= {f"{notebook.stem}.md" for notebook in DOCS.glob("*.ipynb")}
     assert set(named(completed(nav))) <= {*PAGES, *made}
 
 
