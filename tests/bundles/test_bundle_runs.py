@@ -314,23 +314,28 @@ def check_events(bundle: Bundle, folder: Path) -> None:
         assert events.Scalars("loss")[-1].step == 360, "scalars are drawn over images seen"
 
 
-@EACH_TWO_FAST
-def test_metadata_and_network_are_verified(bundle: Bundle, start: Start) -> None:
+@EACH
+def test_metadata_and_network_are_verified(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the functions behind ``python -m monai.bundle verify_metadata`` and ``verify_net_in_out``."""
+    from monai.bundle import verify_metadata, verify_net_in_out
+
+    monkeypatch.chdir(ROOT)
+    caplog.set_level("INFO")
     meta = f"bundles/{bundle.name}/configs/metadata.json"
     schema = ROOT / SCHEMA
     before = schema.read_bytes()
-    network = ["monai.bundle", "verify_net_in_out", "network_def", "--meta_file", meta, "--config_file"]
     # what a training learns of its data
-    asked = {} if bundle is DISTORTER else {"channels": "1"}
-    asked |= {"outputs": "14"} if bundle is CLASSIFIER else {}
-    outputs = [text for key, value in asked.items() for text in (f"--network_def#{key}", value)]
-    processes = [
-        start(["monai.bundle", "verify_metadata", "--meta_file", meta, "--filepath", SCHEMA]),
-        start([*network, bundle.config("inference")]),
-        start([*network, bundle.config("train"), *outputs]),
-    ]
-    assert "metadata is verified with no error" in finish(processes[0])
-    assert all("network is verified with no error" in finish(process) for process in processes[1:])
+    asked = {} if bundle is DISTORTER else {"channels": 1}
+    asked |= {"outputs": 14} if bundle is CLASSIFIER else {}
+    outputs = {f"network_def#{key}": value for key, value in asked.items()}
+    verify_metadata(meta_file=meta, filepath=SCHEMA)
+    for stage, settings in (("inference", {}), ("train", outputs)):
+        verify_net_in_out("network_def", meta_file=meta, config_file=bundle.config(stage), **settings)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("metadata is verified with no error.") == 1
+    assert sum("network is verified with no error" in line for line in said) == 2
     assert schema.read_bytes() == before
 
 

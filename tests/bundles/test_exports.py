@@ -133,6 +133,7 @@ def test_classifier_as_torchscript(classifier: Path, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(exported(images), logits(classifier, images), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow  # half a minute for DenseNet-121; other networks stand in tests/networks/test_export_classifier.py
 @pytest.mark.e2e
 def test_classifier_as_onnx(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnxruntime = import_onnx()

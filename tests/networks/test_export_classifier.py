@@ -13,8 +13,8 @@ from monai_cxraug.networks import export
 from monai_cxraug.networks.classifiers import ARCHITECTURES, Classifier
 from monai_cxraug.networks.export import export_onnx
 
-#: the bundle's own is exported at every change with the bundle.
-LARGE = ("densenet121", "efficientnet_b1", "vgg16")
+#: what takes half a minute each is exported with the slow tests.
+LARGE = ("densenet121", "efficientnet_b1", "resnet50", "resnet18", "vgg16")
 FAST_AND_SLOW = [pytest.param(one, marks=[pytest.mark.slow] * (one in LARGE)) for one in ARCHITECTURES]
 
 

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 from monai_cxraug.artifacts import read_json, write_json
+from monai_cxraug.bundle_config import run_stage
 from monai_cxraug.errors import ConfigError, InputError, StateError
 from monai_cxraug.study.files import Reader, Study, write_answers
 from monai_cxraug.study.observers import Observer
@@ -149,10 +150,8 @@ def test_plain_monai_runs_the_configuration_and_refuses_what_it_does_not_know(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "index.html").is_file()
-    refused = subprocess.run(
-        [*command, *asked, "--out", "x", "--anwsers", "y"], capture_output=True, text=True, check=False
-    )
-    assert refused.returncode == 2
+    with pytest.raises(ConfigError, match="anwsers"):
+        run_stage(ROOT / "configs" / "study_report.json", {"study": str(study.folder), "out": "x", "anwsers": "y"})
 
 
 # --- the page ---
