@@ -39,6 +39,7 @@ ELSEWHERE: Final = {
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "README.md": "project/readme.md",
+    "README.ko.md": "project/readme.ko.md",
     "SECURITY.md": "project/security.md",
     **{
         path.relative_to(ROOT).as_posix(): f"bundles/{path.parts[-3]}.md"
