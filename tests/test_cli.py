@@ -103,7 +103,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         (
             "run e.yaml --set a.b=1 --set seeds=[0] --out r --smoke",
             "configs/run_experiment.json",
-            {"experiment": "e.yaml", "set": ["a.b=1", "seeds=[0]"], "out": "r", "smoke": True},
+            {
+                "experiment": "e.yaml",
+                "set": ["a.b=1", "seeds=[0]"],
+                "out": "r",
+                "smoke": True,
+                "reuse_generators": False,
+            },
         ),
         ("run e.yaml", "configs/run_experiment.json", {"experiment": "e.yaml", "set": [], "smoke": False}),
         (
