@@ -67,6 +67,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     return asked
 
 
+#: a run trains its own generators unless it is told otherwise.
+OWN = {"reuse_generators": False}
+
+
 @pytest.mark.parametrize(
     ("line", "config", "settings"),
     [
@@ -103,19 +107,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         (
             "run e.yaml --set a.b=1 --set seeds=[0] --out r --smoke",
             "configs/run_experiment.json",
-            {
-                "experiment": "e.yaml",
-                "set": ["a.b=1", "seeds=[0]"],
-                "out": "r",
-                "smoke": True,
-                "reuse_generators": False,
-            },
+            {"experiment": "e.yaml", "set": ["a.b=1", "seeds=[0]"], "out": "r", "smoke": True} | OWN,
         ),
-        ("run e.yaml", "configs/run_experiment.json", {"experiment": "e.yaml", "set": [], "smoke": False}),
+        ("run e.yaml", "configs/run_experiment.json", {"experiment": "e.yaml", "set": [], "smoke": False} | OWN),
+        (
+            "run e.yaml --set data.test=m.csv --reuse-generators",
+            "configs/run_experiment.json",
+            {"experiment": "e.yaml", "set": ["data.test=m.csv"], "smoke": False, "reuse_generators": True},
+        ),
         (
             "run e.yaml o.yaml --scheduler local[2]",
             "configs/run_experiment.json",
-            {"experiment": ["e.yaml", "o.yaml"], "set": [], "smoke": False, "scheduler": "local[2]"},
+            {"experiment": ["e.yaml", "o.yaml"], "set": [], "smoke": False, "scheduler": "local[2]"} | OWN,
         ),
         (
             "plan e.yaml --assume auroc=0.7 --out r",
