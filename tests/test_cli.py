@@ -397,7 +397,10 @@ def test_wrong_usage_is_one_line_and_status_two(
         ("run none.yaml --out {out}", "none.yaml: file must exist"),
         ("run configs/experiments/demo.yaml --set seds=[0] --out {out}", "key 'seds': unknown key; found 'seds'"),
         ("run configs/experiments/demo.yaml --set seeds --out {out}", "--set seeds: must read KEY=VALUE"),
-        ("evaluate none --manifest m.csv --out {out}", "none/plan.json: file must exist"),
+        (
+            "evaluate none --manifest m.csv --out {out}",
+            "none: must be a run (plan.json), or a bundle that ships models",
+        ),
         ("evaluate r --manifest m.csv --out {out} --where area", "--where area: must read NAME=VALUE"),
         ("report {out}", "{out}/results.json: file must exist"),
         ("sample none --finding Edema --n 2 --out {out}", "none: must be a model file, or a folder that holds"),
