@@ -35,7 +35,9 @@ def train(manifest: Path, out: Path, *overlays: str, **settings: Any) -> Path:
     return run(out, "train", "smoke", *overlays, **given)
 
 
-@pytest.mark.parametrize(("kind", "seen"), [("infogan", 128), ("dcgan", 128), ("fastgan", 64)])
+@pytest.mark.parametrize(
+    ("kind", "seen"), [("infogan", 128), ("dcgan", 128), pytest.param("fastgan", 64, marks=pytest.mark.slow)]
+)
 def test_each_kind_trains_and_samples(kind: str, seen: int, manifest: Path, tmp_path: Path) -> None:
     overlays = [] if kind == "infogan" else [kind]
     out = train(manifest, tmp_path, *overlays, total_images=seen, batch_size=4)

@@ -105,6 +105,7 @@ def test_two_processes_draw_and_learn_as_one(kind: str, make_set: MakeSet, tmp_p
         torch.testing.assert_close(parameter, torch.tensor(value, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow  # two fresh processes twice; tests/data/test_samplers.py has the same in one
 def test_two_processes_go_on_where_they_stopped(make_set: MakeSet, tmp_path: Path) -> None:
     manifest = make_set(tmp_path / "set", n=40)
     data = data_set(manifest)
