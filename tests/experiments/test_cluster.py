@@ -44,6 +44,7 @@ def _kill_at_the_first_cell(run: Path, cluster: Any, killed: list[int]) -> None:
     killed.append(pid)
 
 
+@pytest.mark.slow  # a minute and a half of starting workers; that killed stages go on is tried with every change
 def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     killed: list[int] = []
     with _cluster() as cluster:
