@@ -97,7 +97,8 @@ class SeededBatches(Sampler[list[Draw]]):
         after: int | None = None,
     ) -> None:
         if not 0 <= rank < world:
-            raise ConfigError("rank", "must be at least 0 and below the number of processes", f"{rank} of {world}")
+            rule, mend = "must be at least 0 and below the number of processes", "give each process its own number"
+            raise ConfigError("rank", rule, f"{rank} of {world}", mend)
         #: first draw of each order, and the order.
         self.stages: list[tuple[int, Order]] = [(0, _as_order(order)), *_later_stage(then, after)]
         self.seed, self.steps, self.rank, self.world = seed, steps, rank, world
