@@ -49,7 +49,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "handlers": frozenset({"engines", "losses", "metrics", "networks.latents", "calibration"}),
     "reporting": frozenset({"metrics"}),
     "synthesis": frozenset({"data", "networks", "engines", "metrics"}),
-    "experiments": frozenset({"data", "synthesis", "metrics", "bundle_config", "calibration", "config_audit", "networks"}),
+    "experiments": frozenset(
+        {"data", "synthesis", "metrics", "bundle_config", "calibration", "config_audit", "networks"}
+    ),
 }
 #: Boxes that may import everything.
 FREE = frozenset({"bundles", "study", "interop", "doctor", "cli", "__main__"})
