@@ -88,9 +88,10 @@ def test_an_overlay_is_an_arm_by_its_path_and_goes_with_others() -> None:
 def test_what_is_equal_for_every_arm_an_overlay_may_not_change(project: Path) -> None:
     experiment = make_experiment(document(arms=["plain", "gan", "duplicate_real", "window.json"]), "x")
     check_overlays(experiment)
-    for key in ("steps", "manifest", "batch_size", "synthetic", "steps::0"):
+    deep = ("train", "train#dataset", "train::dataset::held_out", "+train#sampler", "train#trainer#max_epochs", "run")
+    for key in ("steps", "manifest", "batch_size", "synthetic", "network_def#channels", *deep):
         (project / "window.json").write_text(json.dumps({key: 3}))
-        with pytest.raises(ConfigError, match=f"window.json key '{key.split('::')[0]}'.*equal for every arm"):
+        with pytest.raises(ConfigError, match=rf"window.json key '{re.escape(key)}'.*equal for every arm"):
             check_overlays(experiment)
     for content in ("[1]", "{"):
         (project / "window.json").write_text(content)

@@ -35,7 +35,18 @@ _OWN_KEYS: Final = {
 }  # fmt: skip
 
 #: keys that every arm of an experiment shares, so that it is the arms that are compared.
-_EQUAL_KEYS: Final = {"steps", "batch_size", "epoch_length", "architecture"}
+_EQUAL_KEYS: Final = {
+    "steps",
+    "batch_size",
+    "epoch_length",
+    "architecture",
+    "network_def",
+    "network",
+    "run",
+    "initialize",
+}
+#: of the section ``train``, what an overlay of one's own may change: the rest holds the images, and who is held out.
+_OPEN_PARTS: Final = ("train#preprocessing", "train#handlers", "train#inferer")
 
 Settings = Mapping[str, Any]
 
@@ -269,13 +280,20 @@ def check_overlays(experiment: Experiment) -> None:
                 continue
             require_trust(audit([name]), trusted=False)
             content = load_json(Path(name))
-            if fixed := sorted((_OWN_KEYS | _EQUAL_KEYS) & {key.split("#")[0].split("::")[0] for key in content}):
+            if fixed := sorted(filter(_is_fixed, content)):
                 rule = (
                     "an arm's overlay may not change what the runner sets, nor the steps, which are equal for every arm"
                 )
                 raise ConfigError(
                     f"{name} key {fixed[0]!r}", rule, repr(fixed[0]), "take it out; budget.classifier has it"
                 )
+
+
+def _is_fixed(key: str) -> bool:
+    """Whether the runner or the budget decides what a key of an overlay names."""
+    path = key.lstrip("+").replace("::", "#")
+    inside = any(path == part or path.startswith(f"{part}#") for part in _OPEN_PARTS)
+    return path.split("#")[0] in _OWN_KEYS | _EQUAL_KEYS | {"train"} and not inside
 
 
 def check_sides(experiment: Experiment) -> None:
