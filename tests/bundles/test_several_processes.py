@@ -229,6 +229,7 @@ def test_a_resolver_of_two_processes_is_that_of_one(start: Start, manifest: Path
 # --- the classifier ---
 
 
+@pytest.mark.slow
 def test_a_classifier_of_two_processes_averages_the_gradients_of_its_halves(
     start: Start, manifest: Path, tmp_path: Path
 ) -> None:

@@ -88,7 +88,8 @@ def run(
     return [(json.loads(first), json.loads(second)) for first, second in lines]
 
 
-@pytest.mark.parametrize("kind", ["over", pytest.param("balanced", marks=pytest.mark.slow)])
+@pytest.mark.slow  # two fresh processes; tests/data/test_samplers.py has the same in one
+@pytest.mark.parametrize("kind", ["over", "balanced"])
 def test_two_processes_draw_and_learn_as_one(kind: str, make_set: MakeSet, tmp_path: Path) -> None:
     manifest = make_set(tmp_path / "set", n=40)
     found = run(manifest, kind, tmp_path)

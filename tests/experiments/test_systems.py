@@ -29,7 +29,7 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "configs" / "experiments"
 @pytest.mark.parametrize(
     ("name", "architecture", "settings", "arms"),
     [
-        ("system_d_pneumonia_resnet50", "resnet50", [], 3),
+        pytest.param("system_d_pneumonia_resnet50", "resnet50", [], 3, marks=pytest.mark.slow),
         # VGG-16 is large: three of the eight arms
         pytest.param(
             "system_e_imbalance",

@@ -37,6 +37,7 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     return dict(json.loads((folder / "counts.json").read_text()))
 
 
+@pytest.mark.slow  # a minute; each kind of stage has tests of its own that kill it
 @pytest.mark.e2e
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_survives_its_kills(counts: dict[str, dict[str, Any]], job: str) -> None:
