@@ -81,6 +81,7 @@ class PackRows:
         self.pack.require_size(self.size)
         self.labels = torch.from_numpy(np.ascontiguousarray(self.manifest.label_matrix(self.findings)))
         self.rows = self.manifest.rows(split, where)
+        self._by_fold = "fold" in (where or {})
         self._sorted: tuple[NDArray[np.int64], list[str]] | None = None
         self._keep_part(fraction, fraction_seed, limit, left_out_fold)
         if having is not None:
@@ -93,6 +94,11 @@ class PackRows:
     def channels(self) -> int:
         """Channels of the images: 1 grey, 3 red, green and blue."""
         return self.pack.channels
+
+    def splits(self) -> frozenset[str]:
+        """Splits of the rows. Where they were chosen by fold, which runs over train and val, val counts as train."""
+        splits = frozenset(str(split) for split in set(self.manifest["split"][self.rows]))
+        return splits - {"val"} | {"train"} if self._by_fold and "val" in splits else splits
 
     def keep(self, mask: NDArray[np.bool_], rule: str) -> None:
         """Keep the rows that a ``[len(manifest)]`` mask allows."""
@@ -270,8 +276,8 @@ class PackDataset(Dataset):
         return np.concatenate([part.origins() for part in self.parts])
 
     def splits(self) -> frozenset[str]:
-        """Return the splits of the samples."""
-        return frozenset(str(split) for part in self.parts for split in set(part.manifest["split"][part.rows]))
+        """Return the splits of the samples; folds run over train and val, so that val is train where a fold was chosen."""
+        return frozenset(split for part in self.parts for split in part.splits())
 
     def locate(self, index: int) -> tuple[PackRows, int]:
         """Return the part that holds the index-th sample, and the position in it."""

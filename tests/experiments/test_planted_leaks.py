@@ -248,6 +248,19 @@ def test_only_training_images_are_resampled(manifest: Manifest, split: str | Non
         OverSampling(PackDataset(manifest.path, split, findings=FINDINGS))
 
 
+def test_folds_over_train_and_val_are_resampled_and_test_images_are_not(manifest: Manifest, tmp_path: Path) -> None:
+    def with_folds(one: Manifest) -> Manifest:
+        folds = [str(row % 2) if split != "test" else "none" for row, split in enumerate(one["split"])]
+        return replace(one, columns={**one.columns, "fold": np.array(folds, dtype=object)})
+
+    path = rewritten(manifest, tmp_path / "folds", with_folds)
+    folds = PackDataset(path, None, {"fold": "0"}, findings=FINDINGS)
+    assert {"train", "val"} == set(folds.real.manifest["split"][folds.real.rows])
+    OverSampling(folds)
+    with pytest.raises(LeakageError, match="only training images may be resampled, after the split"):
+        OverSampling(PackDataset(path, None, {"fold": ["0", "none"]}, findings=FINDINGS))
+
+
 # --- permuted label columns ---
 
 
