@@ -47,8 +47,8 @@ def given(bundle: Path, command: str) -> dict[str, str]:
 def options(command: str, trained: Path, latents: str) -> dict[str, Any]:
     """Options of the README's command, with this model's folder and latents for those in the text."""
     texts = given(BUNDLE, command)
-    assert re.fullmatch(r"\[\d,64\]", texts["input_shape"])
-    texts["input_shape"] = texts["input_shape"].replace("64", latents)
+    assert re.fullmatch(r"\[\d,128\]", texts["input_shape"])
+    texts["input_shape"] = texts["input_shape"].replace("128", latents)
     return {name: value_of(text.replace("output/edema", str(trained))) for name, text in texts.items()}
 
 

@@ -19,7 +19,7 @@ from monai_cxraug.engines.gan_updates import GanUpdates
 from monai_cxraug.errors import ConfigError, StateError
 from monai_cxraug.handlers.recovery import SCHEMA
 from monai_cxraug.handlers.resume import read_checkpoint
-from monai_cxraug.losses.adversarial import WassersteinLoss
+from monai_cxraug.losses.adversarial import NonSaturatingLoss
 from monai_cxraug.losses.imbalance import MaskedBCE
 from monai_cxraug.networks.classifiers import Classifier
 from monai_cxraug.networks.weights import load_model
@@ -124,13 +124,13 @@ def test_a_classifier_that_runs_out_of_memory_goes_on_where_it_was(
 
 def plant_nan(patch: pytest.MonkeyPatch, record: Path, at: int) -> None:
     """Let a generator's loss be NaN from the N-th one on, until a rollback is on record."""
-    original, calls = WassersteinLoss.generator, itertools.count(1)
+    original, calls = NonSaturatingLoss.generator, itertools.count(1)
 
-    def generator(loss: WassersteinLoss, fake_scores: Tensor) -> Tensor:
+    def generator(loss: NonSaturatingLoss, fake_scores: Tensor) -> Tensor:
         value = original(loss, fake_scores)
         return value * math.nan if next(calls) >= at and not record.exists() else value
 
-    patch.setattr(WassersteinLoss, "generator", generator)
+    patch.setattr(NonSaturatingLoss, "generator", generator)
 
 
 def test_a_generator_returns_to_its_last_good_state(
