@@ -630,6 +630,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(capsys: pytest.CaptureFixture[
 # --- as processes ---
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_prepare_by_command_and_by_monai_agree(tmp_path: Path) -> None:
     options = ["--out", "{}", "--size", "16", "--count", "40"]

@@ -101,6 +101,7 @@ def test_systems_with_generators_run_with_every_control(
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_grid_over_numbers_of_real_images_runs_with_four_generators_and_every_control(tmp_path: Path) -> None:
     files = [EXPERIMENTS / "system_c_topup.yaml", EXPERIMENTS / "overlays" / "controls_topup.yaml"]
     experiment = load_experiment(files, substitute=False)
