@@ -331,6 +331,9 @@ def _check(experiment: Experiment, where: str) -> None:
         if arm not in experiment.arms:
             known = ", ".join(experiment.arms)
             raise ConfigError(f"{where} key 'endpoint.{key}'", "must be one of the arms", repr(arm), f"arms: {known}")
+    if experiment.endpoint.arm == experiment.endpoint.reference:
+        found, hint = repr(experiment.endpoint.reference), "name the arm that it is compared with"
+        raise ConfigError(f"{where} key 'endpoint.reference'", "must be another arm than endpoint.arm", found, hint)
     finding = experiment.endpoint.finding
     if finding not in (*experiment.findings, "macro"):
         hint = nearest(finding, (*experiment.findings, "macro"))

@@ -64,6 +64,7 @@ def test_a_text_in_place_of_a_role_is_a_manifest(tmp_path: Path) -> None:
         ({}, "data.train.wehre={}", ["data", "wehre", "did you mean 'where'"]),
         ({}, "data.valdation.size=3", ["valdation", "unknown key", "did you mean 'validation'"]),
         ({"arms": ["plain", "gann"]}, None, ["gann", "did you mean 'gan'"]),
+        ({"endpoint": {"arm": "gan", "reference": "gan"}}, None, ["endpoint.reference", "another arm"]),
         ({"arms": ["plain", "gan"]}, None, ["endpoint.reference", "duplicate_real"]),
         (
             {"endpoint": {"arm": "gan", "reference": "plain", "finding": "Effusoin"}},
