@@ -276,7 +276,7 @@ class PackDataset(Dataset):
         return np.concatenate([part.origins() for part in self.parts])
 
     def splits(self) -> frozenset[str]:
-        """Return the splits of the samples; folds run over train and val, so that val is train where a fold was chosen."""
+        """Return the splits of the samples, as :meth:`PackRows.splits` names them."""
         return frozenset(split for part in self.parts for split in part.splits())
 
     def locate(self, index: int) -> tuple[PackRows, int]:

@@ -28,6 +28,7 @@ WORDS: Final[dict[str, str]] = {
     "worse",
     "harm.shown": "at the thresholds fixed beforehand, this got worse: {what}",
     "harm.one": "{measure} for {finding} ({value})",
+    "harm.count": "{measure} for {count} ({findings})",
     "join": ", ",
     "join.or": " or ",
     "meaning.none": "The difference could not be estimated: the images lack positives or negatives of the finding.",

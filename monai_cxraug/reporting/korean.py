@@ -91,6 +91,7 @@ WORDS: Final[dict[str, str]] = {
     "harm.none": "미리 고정한 임계값에서 민감도, 특이도, 보정이 나빠졌다는 근거는 없습니다",
     "harm.shown": "미리 고정한 임계값에서 다음이 나빠졌습니다: {what}",
     "harm.one": "{finding}의 {measure} ({value})",
+    "harm.count": "{measure} {count}개 소견({findings})",
     "join": ", ",
     "join.or": " 또는 ",
     "meaning.none": "차이를 추정할 수 없습니다: 영상에 해당 소견의 양성 또는 음성이 없습니다.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from monai_cxraug.reporting.language import ENGLISH, Language
@@ -12,6 +14,8 @@ HELPS: Final = "helps"
 NOTHING: Final = "no evidence"
 HARMS: Final = "harms"
 INCOMPLETE: Final = "comparison incomplete"
+#: measures that got worse and are named with their numbers in the answer; more are counted, and their table follows.
+_NAMED: Final = 3
 #: how the answer to each verdict begins.
 _ANSWERS: Final = {HELPS: "answer.helps", HARMS: "answer.harms", NOTHING: "answer.nothing"}
 
@@ -44,7 +48,18 @@ def harm(results: Results, say: Language) -> str:
     worse = [row for row in results.harm if row.worse]
     if not worse:
         return say("harm.none")
-    return say("harm.shown", what=say("join").join(_worse(row, say) for row in worse))
+    if len(worse) <= _NAMED:
+        return say("harm.shown", what=say("join").join(_worse(row, say) for row in worse))
+    counts = Counter(row.measure for row in worse)
+    counted = (
+        say("harm.count", measure=say(f"measure.{measure}.short"), count=n, findings=_findings(worse, measure, say))
+        for measure, n in counts.items()
+    )
+    return say("harm.shown", what=say("join").join(counted))
+
+
+def _findings(worse: Sequence[Harm], measure: str, say: Language) -> str:
+    return say("join").join(finding_title(row.finding, say) for row in worse if row.measure == measure)
 
 
 def _worse(row: Harm, say: Language) -> str:

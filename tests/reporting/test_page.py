@@ -72,6 +72,20 @@ def test_every_origin_of_the_training_images_is_shown(newer: Path) -> None:
     assert "60 → 138" in classes
 
 
+def test_much_harm_is_counted_in_the_verdict(newer: Path, edit: Edit) -> None:
+    def worsen(document: dict[str, Any]) -> None:
+        for row in document["primary"]["harm"]:
+            row.update(difference=-0.1, interval=[-0.2, -0.05], worse=row["measure"] in ("sensitivity", "brier"))
+
+    edit("results", worsen)
+    findings = ", ".join(
+        dict.fromkeys(row["finding"] for row in json.loads((newer / "results.json").read_text())["primary"]["harm"])
+    )
+    answer = part(write_report(newer).read_text(), "answer")
+    count = findings.count(",") + 1
+    assert f"this got worse: sensitivity for {count} ({findings}), Brier score for {count} ({findings})." in answer
+
+
 def test_harm_is_in_the_verdict(newer: Path, edit: Edit) -> None:
     answer = part(write_report(newer).read_text(), "answer")
     assert "sensitivity, specificity and calibration were not shown to get worse." in answer
